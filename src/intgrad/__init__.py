@@ -1,0 +1,49 @@
+"""Axiomatic attribution of deep networks: which features made the model say so, and how sure that is."""
+
+from intgrad import methods
+from intgrad.attribute import attribute
+from intgrad.attribution import Attribution
+from intgrad.baseline import Blurred, Constant, Gaussian, MaskToken, Uniform, Zeros
+from intgrad.errors import (
+    InputError,
+    IntgradError,
+    ModelError,
+    NotConverged,
+    TargetError,
+    Unsupported,
+)
+from intgrad.model import All, Logit, LogProbability, Margin, Probability
+from intgrad.path import Straight
+from intgrad.quadrature import At, GaussLegendre, LeftRiemann, Midpoint, RightRiemann, Trapezoid
+from intgrad.recipe import Recipe
+
+__all__ = [
+    "All",
+    "At",
+    "Attribution",
+    "Blurred",
+    "Constant",
+    "GaussLegendre",
+    "Gaussian",
+    "InputError",
+    "IntgradError",
+    "LeftRiemann",
+    "LogProbability",
+    "Logit",
+    "Margin",
+    "MaskToken",
+    "Midpoint",
+    "ModelError",
+    "NotConverged",
+    "Probability",
+    "Recipe",
+    "RightRiemann",
+    "Straight",
+    "TargetError",
+    "Trapezoid",
+    "Uniform",
+    "Unsupported",
+    "Zeros",
+    "attribute",
+    "methods",
+]

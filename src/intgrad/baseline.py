@@ -1,0 +1,195 @@
+"""Baselines: where paths start. One point, a few, or a distribution.
+
+A baseline is asked for the curves that end at x. Those that are random draw by an explicit seed,
+on the CPU, and give every row the same draws: so that a row's answer does not depend on where it
+stands in a batch, or on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from intgrad._types import Point, flatten, plain, refuse_nonfinite
+from intgrad.errors import InputError, Unsupported
+from intgrad.path.curve import Curves, bind, bind_rows
+from intgrad.path.heat import heat
+
+
+class Baseline(Protocol):
+    """x (r, ...) -> curves that end there.
+
+    `rows` numbers the examples; `seed` is the only source of chance. A baseline of token ids says
+    ``tokens = True`` and is given ids; any other is given real numbers.
+    """
+
+    def __call__(self, x: Point, rows: Tensor, seed: int, /) -> Curves: ...
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """All zeros: a black picture before normalisation, the absence of a standardised feature."""
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """One curve a row."""
+        return bind(tuple(torch.zeros_like(p[:1]) for p in x), x)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same number everywhere."""
+
+    value: float = 0.0
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """One curve a row."""
+        return bind(tuple(torch.full_like(p[:1], self.value) for p in x), x)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Given points: one row for all, or one a row. What a tensor passed as baseline becomes."""
+
+    points: Point
+    name: str = "tensor"
+    tokens: bool = False
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """One curve a row."""
+        own = [fit(b, p) for b, p in zip(self.points, x, strict=True)]
+        if all(len(b) == 1 for b in own):
+            return bind(tuple(own), x)
+        return bind_rows(tuple(b.expand(p.shape) for b, p in zip(own, x, strict=True)), x)
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """The input without its detail: Gaussian blur of `sigma` samples, mirrored at the borders.
+
+    Blurs the axes after rows and channels: (r, c, length), (r, c, height, width), ...
+    """
+
+    sigma: float = 20.0
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """One curve a row."""
+        for part in x:
+            if part.ndim < 3:
+                raise InputError(
+                    f"Blurred needs (rows, channels, ...) with neighbours to blur; x has shape "
+                    f"{tuple(part.shape)}."
+                )
+        return bind_rows(tuple(heat(p, self.sigma, tuple(range(2, p.ndim))) for p in x), x)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Noise, uniform on [low, high], independent in every feature.
+
+    Parameters
+    ----------
+    samples
+        How many draws a fixed rule averages over. Without it only a rule that draws by itself
+        can use the distribution.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    samples: int | None = None
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """`samples` curves a row, the same draws for every row."""
+        draw = lambda s, g: torch.rand(s, generator=g) * (self.high - self.low) + self.low  # noqa: E731
+        return bind(draws(x, self, seed, draw), x)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Noise, normal with `mean` and `sigma`, independent in every feature; `samples` as in `Uniform`."""
+
+    mean: float = 0.0
+    sigma: float = 1.0
+    samples: int | None = None
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """`samples` curves a row, the same draws for every row."""
+        draw = lambda s, g: torch.randn(s, generator=g) * self.sigma + self.mean  # noqa: E731
+        return bind(draws(x, self, seed, draw), x)
+
+
+@dataclass(frozen=True)
+class MaskToken:
+    """Every token replaced by `token` (mask, pad, unknown), but for the ids in `keep`.
+
+    `keep` names special tokens, such as [CLS], [SEP] and padding: they stay, so they get 0.
+    """
+
+    token: int
+    keep: tuple[int, ...] = ()
+    tokens: ClassVar[bool] = True
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """One curve a row, between token ids."""
+        return bind_rows(tuple(self.replace(p) for p in x), x)
+
+    def replace(self, ids: Tensor) -> Tensor:
+        """The ids of the baseline."""
+        if ids.is_floating_point():
+            raise Unsupported(
+                f"MaskToken replaces token ids, and x is {ids.dtype}. Pass ids and at='embedding'."
+            )
+        stay = torch.isin(ids, torch.tensor(self.keep, dtype=ids.dtype, device=ids.device))
+        return torch.where(stay, ids, torch.full_like(ids, self.token))
+
+
+def as_baseline(baseline: object) -> Any:
+    """Read the `baseline=` argument: None, a tensor (tuple, dict), or a baseline."""
+    if baseline is None:
+        return Zeros()
+    if isinstance(baseline, Tensor | tuple | list | dict):
+        points, _ = flatten(baseline, "baseline")
+        for part in points:
+            refuse_nonfinite(part if part.ndim else part[None], "baseline")
+        return Fixed(tuple(plain(p) for p in points), tokens=not points[0].is_floating_point())
+    if not callable(baseline):
+        raise InputError(
+            f"baseline={baseline!r} is not understood; expected a tensor like x, or a baseline such "
+            f"as ig.Zeros(), ig.Constant(0.5), ig.Blurred(20)."
+        )
+    return baseline
+
+
+def fit(baseline: Tensor, x: Tensor) -> Tensor:
+    """The baseline in x's dtype and on its device, with one row or as many as x.
+
+    Raises
+    ------
+    InputError
+        A shape that is neither.
+    """
+    one, every = (1, *x.shape[1:]), tuple(x.shape)
+    if tuple(baseline.shape) not in (one, every):
+        missing = " Is the batch axis missing?" if tuple(baseline.shape) == every[1:] else ""
+        raise InputError(
+            f"baseline has shape {tuple(baseline.shape)}; expected {every} or {one} to match x.{missing}"
+        )
+    return baseline.to(x.device, x.dtype)
+
+
+def draws(x: Point, baseline: Any, seed: int, draw: Callable[..., Tensor]) -> Point:
+    """(samples, ...) points shaped like rows of x, drawn on the CPU."""
+    if baseline.samples is None:
+        name = type(baseline).__name__
+        raise Unsupported(
+            f"{name} is a distribution, and a fixed rule in t needs to know how many draws to "
+            f"average: {name}(samples=16)."
+        )
+    if baseline.samples < 1:
+        raise InputError(f"samples={baseline.samples}; expected at least 1.")
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(baseline.samples, *p.shape[1:]) for p in x]
+    return tuple(draw(s, generator).to(p.device, p.dtype) for s, p in zip(shapes, x, strict=True))

@@ -1,0 +1,298 @@
+"""`LineIntegral`: what a quadrature sees. Units of work in, weighted sums out, in bounded memory.
+
+A quadrature chooses nodes (curve, t, weight) or panels (curve, a, b); it knows nothing of models,
+targets, paths or locations. Everything that scales (batching, many baselines, adaptivity a row,
+several machines) is a slice of a list of such units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from intgrad._types import Point, magnitude
+from intgrad.errors import ModelError
+from intgrad.integrand import Integrand, NodeWork, PanelWork
+from intgrad.model.oracle import Oracle
+from intgrad.path.curve import Curves, Path, travel
+
+_TINY = torch.finfo(torch.float64).tiny
+LARGE = 4096  # features a row from which adding node by node beats one indexed addition
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Points to be asked: curve (n,), t (n,) in float64, weights (n, k), one column a sum."""
+
+    curve: Tensor
+    t: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Stretches of curves: curve (p,), from a (p,) to b (p,), in float64.
+
+    Neighbours in the list that share an edge share its evaluation.
+    """
+
+    curve: Tensor
+    a: Tensor
+    b: Tensor
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+@dataclass
+class Witness:
+    """The largest contribution seen of each row, kept to measure what rounding does to it.
+
+    `mass` (T, rows) sums the weighted norms of all contributions.
+    """
+
+    norm: Tensor
+    curve: Tensor
+    t: Tensor
+    mass: Tensor
+    value: Point | None = None
+    calls: int = 1  # the width of the widest call so far
+
+
+@dataclass(frozen=True)
+class LineIntegral:
+    """The integrals of `integrand` along `curves`, summed to rows.
+
+    Parameters
+    ----------
+    oracle
+        Who is asked. Its ``width``, if it has one, bounds the points held at a time.
+    curves, path
+        Where the points are.
+    rows
+        How many examples the curves belong to.
+    watch
+        Whether to keep a witness for the floor (not while gradients flow through the sums).
+    """
+
+    oracle: Oracle
+    curves: Curves
+    path: Path
+    integrand: Integrand | Any
+    rows: int
+    watch: bool = True
+    witness: Witness = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        zeros = torch.zeros(self.rows, dtype=torch.float64)
+        object.__setattr__(
+            self, "witness", Witness(zeros - 1, zeros.long(), zeros.clone(), zeros[None].clone())
+        )
+
+    @property
+    def by_panel(self) -> bool:
+        """Whether the units of this integrand are panels."""
+        return self.integrand.unit == "panel"
+
+    def sums(self, nodes: Nodes) -> Point:
+        """Weighted sums over nodes, in their order: (k, T, rows, ...), one for each weight column.
+
+        Memory does not grow with the number of nodes. Costs one gradient a node and target.
+        """
+        return self._sum(self._node_work(nodes, weighted=True))
+
+    def each(self, nodes: Nodes) -> Point:
+        """The contributions themselves (T, n, ...), unweighted but for their curves' weights."""
+        parts = [contribution for contribution, *_ in self._node_work(nodes)]
+        return tuple(torch.cat(c, 1) for c in zip(*parts, strict=True))
+
+    def sum_panels(self, panels: Panels) -> Point:
+        """Sum of the panels' contributions: (1, T, rows, ...)."""
+        return self._sum(self._panel_work(panels))
+
+    def each_panel(self, panels: Panels) -> Point:
+        """The panels' contributions (T, p, ...)."""
+        parts = [contribution for contribution, *_ in self._panel_work(panels)]
+        return tuple(torch.cat(c, 1) for c in zip(*parts, strict=True))
+
+    def floor(self, value: Point) -> Tensor:
+        """What rounding does to `value` (T, rows, ...), relative to its L1 norm: (T, rows).
+
+        The largest node of every row is asked again in calls of another width. How far it moves,
+        at least four units of the dtype, times the row's mass (how far contributions cancel in
+        the sum) is an upper estimate: the rounding of different nodes partly averages out. Costs
+        one gradient a row.
+        """
+        norm = torch.stack([magnitude(tuple(p[t] for p in value)) for t in range(len(value[0]))])
+        eps = 4 * max(torch.finfo(p.dtype).eps for p in self.curves.end.points)
+        moved = torch.full_like(norm, eps)
+        if self.witness.value is not None and hasattr(self.oracle, "at_width"):
+            moved = torch.maximum(moved, self._moved(self.witness).to(norm.device))
+        mass = torch.where(self.witness.mass > 0, self.witness.mass, norm.cpu()).to(norm.device)
+        return torch.where(norm > 0, moved * mass / norm.clamp(min=_TINY), 0.0)
+
+    def _moved(self, witness: Witness) -> Tensor:
+        """Relative change (T, rows) of the witnesses in calls of another width."""
+        assert witness.value is not None
+        nodes = Nodes(witness.curve, witness.t, torch.ones(self.rows, 1))
+        with self.oracle.at_width(witness.calls // 2 if witness.calls > 1 else 2):  # type: ignore[attr-defined]
+            again = replace(self, watch=False).each(nodes)
+        rows = []
+        for t in range(len(again[0])):
+            moved = tuple(a[t] - b[t] for a, b in zip(again, witness.value, strict=True))
+            rows.append(
+                magnitude(moved) / magnitude(tuple(p[t] for p in witness.value)).clamp(min=_TINY)
+            )
+        return torch.stack(rows)
+
+    # ------------------------------------------------------------------ units, call by call
+
+    def _node_work(
+        self, nodes: Nodes, weighted: bool = False
+    ) -> Iterator[tuple[Point, Tensor, Tensor]]:
+        start = 0
+        while start < len(nodes):
+            part = slice(start, min(start + self._width(), len(nodes)))
+            start = part.stop
+            curve, t = nodes.curve[part], nodes.t[part]
+            rows = self.curves.row[curve]
+            x, velocity = travel(
+                self.path, t, self.curves.start.take(curve), self.curves.end.take(curve)
+            )
+            found = self.integrand(self.oracle, NodeWork(x, rows, velocity))
+            found = self._speak(found, curve)
+            norm = self._norm(found, rows, t)
+            if self.watch:
+                self._remember(found, curve, rows, t, norm)
+                if weighted:
+                    self._weigh(norm, rows, nodes.weight[part])
+            yield found, rows, nodes.weight[part]
+
+    def _panel_work(self, panels: Panels) -> Iterator[tuple[Point, Tensor, Tensor]]:
+        start = 0
+        while start < len(panels):
+            points = Edges.of(panels, start, self._width())
+            part = slice(start, start + len(points.first))
+            start = part.stop
+            rows = self.curves.row[points.curve]
+            ends = self.curves.start.take(points.curve), self.curves.end.take(points.curve)
+            x, _ = travel(self.path, points.t, *ends)
+            work = PanelWork(x, rows, points.first, points.second)
+            found = self._speak(self.integrand(self.oracle, work), panels.curve[part])
+            self._norm(found, rows[points.first], panels.a[part])
+            yield found, rows[points.first], torch.ones(len(points.first), 1, dtype=torch.float64)
+
+    def _width(self) -> int:
+        return getattr(self.oracle, "width", 0) or 64
+
+    def _speak(self, found: Point, curve: Tensor) -> Point:
+        """Weigh contributions by their curves, and keep what the curves speak for."""
+        weight = self.curves.weight[curve]
+        if not bool((weight == 1).all()):
+            found = tuple(f * _along(weight, f) for f in found)
+        if self.curves.mask is not None:
+            masks = self.curves.mask.take(curve)
+            found = tuple(f * m for f, m in zip(found, masks, strict=True))
+        return found
+
+    def _norm(self, found: Point, rows: Tensor, t: Tensor) -> Tensor:
+        """L1 norms (T, n) of contributions; what is not finite is refused by row and node."""
+        norms = [f.detach().reshape(*f.shape[:2], -1).norm(p=1, dim=2).double() for f in found]
+        norm = torch.stack(norms).sum(0).cpu()
+        if not bool(torch.isfinite(norm).all()):
+            i = int((~torch.isfinite(norm)).any(0).nonzero()[0])
+            raise ModelError(
+                f"the gradient of row {int(rows[i])} holds NaN or infinity at t = {float(t[i]):.4g} "
+                f"of its path. Look at the model there: sqrt or log at 0, or an overflow."
+            )
+        return norm
+
+    def _weigh(self, norm: Tensor, rows: Tensor, weight: Tensor) -> None:
+        if len(self.witness.mass) != len(norm):
+            self.witness.mass = self.witness.mass.expand(len(norm), -1).clone()
+        self.witness.mass.index_add_(1, rows, norm * weight[:, 0].abs())
+
+    def _remember(
+        self, found: Point, curve: Tensor, rows: Tensor, t: Tensor, norms: Tensor
+    ) -> None:
+        w, norm = self.witness, norms.sum(0)
+        w.calls = max(w.calls, len(rows))
+        best = w.norm.scatter_reduce(0, rows, norm, "amax")
+        new = ((norm == best[rows]) & (norm > w.norm[rows])).nonzero()[:, 0]
+        if not len(new):
+            return
+        if w.value is None:
+            w.value = tuple(f.new_zeros(f.shape[0], self.rows, *f.shape[2:]) for f in found)
+        w.norm, where = best, rows[new]
+        w.curve[where], w.t[where] = curve[new], t[new]
+        for kept, f in zip(w.value, found, strict=True):
+            kept[:, where.to(f.device)] = f[:, new.to(f.device)]
+
+    def _sum(self, work: Iterator[tuple[Point, Tensor, Tensor]]) -> Point:
+        total: list[Tensor] | None = None
+        for found, rows, weight in work:
+            if total is None:
+                shapes = [(weight.shape[1], f.shape[0], self.rows, *f.shape[2:]) for f in found]
+                total = [f.new_zeros(s) for f, s in zip(found, shapes, strict=True)]
+            for sum_, f in zip(total, found, strict=True):
+                add_in_order(sum_, f, rows, weight)
+        if total is None:
+            raise ValueError("a quadrature chose no nodes; expected at least one a curve.")
+        return tuple(total)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The points of consecutive panels, shared edges once: curve, t, and the panels' two ends."""
+
+    curve: Tensor
+    t: Tensor
+    first: Tensor
+    second: Tensor
+
+    @staticmethod
+    def of(panels: Panels, start: int, width: int) -> Edges:
+        """As many panels from `start` on as fit in `width` points (one panel at least)."""
+        a, b = panels.a[start : start + width], panels.b[start : start + width]
+        curve = panels.curve[start : start + width]
+        follows = torch.cat([torch.tensor([False]), (curve[1:] == curve[:-1]) & (a[1:] == b[:-1])])
+        opened = torch.cumsum((~follows).long(), 0)
+        points = torch.arange(1, len(a) + 1) + opened  # points used once this panel is closed
+        fit = max(1, int((points <= width).sum()))
+        second = points[:fit] - 1
+        first = second - 1
+        t, which = (
+            torch.empty(int(points[fit - 1]), dtype=torch.float64),
+            curve.new_empty(int(points[fit - 1])),
+        )
+        t[first], t[second] = a[:fit], b[:fit]
+        which[first] = which[second] = curve[:fit]
+        return Edges(which, t, first, second)
+
+
+def add_in_order(total: Tensor, found: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """total[k, :, rows] += weight[:, k] * found, node after node.
+
+    The order of additions is the order of nodes whatever the calls were, so a row's sum does not
+    depend on its batch mates.
+    """
+    if found[0, 0].numel() >= LARGE and not total.requires_grad and not found.requires_grad:
+        for i, row in enumerate(rows.tolist()):
+            for k, w in enumerate(weight[i].tolist()):
+                total[k, :, row].add_(found[:, i], alpha=w)
+        return
+    index = rows.to(found.device)
+    for k in range(weight.shape[1]):
+        total[k].index_add_(1, index, found * _along(weight[:, k], found))
+
+
+def _along(numbers: Tensor, found: Tensor) -> Tensor:
+    """Shape (n,) numbers so that they multiply axis 1 of (T, n, ...)."""
+    return numbers.to(found.device, found.dtype).reshape(1, -1, *(1,) * (found.ndim - 2))

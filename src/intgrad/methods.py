@@ -1,0 +1,50 @@
+"""The catalogue: a method of the literature is a recipe, and here is its name.
+
+Every function returns a `Recipe`, which is callable: ``methods.integrated_gradients()(model, x)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from intgrad.baseline import Zeros
+from intgrad.integrand import BareGradient
+from intgrad.path import Straight
+from intgrad.quadrature import At, GaussLegendre
+from intgrad.recipe import Recipe
+
+
+def integrated_gradients(
+    baseline: Any = None, quadrature: Any = GaussLegendre(), at: Any = "input"
+) -> Recipe:
+    """Gradients along the straight line, times its length.
+
+    Complete, linear, symmetric, implementation invariant. Cost: the nodes of the quadrature.
+    Sundararajan, Taly, Yan 2017, "Axiomatic Attribution for Deep Networks", arXiv:1703.01365.
+    """
+    return Recipe("integrated_gradients", baseline, Straight(), quadrature, at=at)
+
+
+def gradient_x_input(at: Any = "input") -> Recipe:
+    """Gradient at x, times x: one gradient, exact for homogeneous models, incomplete otherwise.
+
+    Shrikumar, Greenside, Shcherbina, Kundaje 2016, "Not Just a Black Box", arXiv:1605.01713.
+    """
+    return Recipe("gradient_x_input", Zeros(), Straight(), At(1.0), at=at)
+
+
+def mean_gradient(
+    baseline: Any = None, quadrature: Any = GaussLegendre(), at: Any = "input"
+) -> Recipe:
+    """The gradient averaged along the straight line, not multiplied by its length.
+
+    In units of output per unit of input: a sensitivity, not a share of the output, so there is no
+    completeness. What Captum calls integrated gradients with ``multiply_by_inputs=False``.
+    """
+    return Recipe("mean_gradient", baseline, Straight(), quadrature, BareGradient(), at)
+
+
+CATALOGUE: dict[str, Callable[..., Recipe]] = {
+    method.__name__: method for method in (integrated_gradients, gradient_x_input, mean_gradient)
+}

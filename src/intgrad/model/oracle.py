@@ -1,0 +1,67 @@
+"""The one seam to the framework: asked for many points at once, returns values and gradients.
+
+An oracle is any ``oracle(x, rows) -> (values, gradients)``. What more it can do are abilities,
+asked for by name and refused by name when missing:
+
+``value(x, rows)``
+    values alone, without a backward pass
+``cotangents(x, rows)``
+    several targets from one forward: values (T, n), gradients (T, n, ...); ``targets`` is T
+``panels(x, rows, first, second)``
+    gradients averaged over the panels between consecutive points: (T, p, ...)
+``observe(x, rows, at, tangents)``
+    {location: (activation, tangent, gradient)}
+``jvp``, ``hvp``
+    forward mode, Hessian-vector products
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from intgrad._types import Point
+from intgrad.errors import Unsupported
+
+
+class Oracle(Protocol):
+    """Points (n, ...) and which example each belongs to -> values (n,), gradients like x."""
+
+    def __call__(self, x: Point, rows: Tensor, /) -> tuple[Tensor, Point]: ...
+
+
+def ability(oracle: object, name: str) -> Any:
+    """The oracle's method `name`, or a refusal that says what is missing.
+
+    Raises
+    ------
+    Unsupported
+        The oracle does not have it.
+    """
+    method = getattr(oracle, name, None)
+    if method is None:
+        raise Unsupported(f"this needs an oracle with {name!r}; {type(oracle).__name__} has none.")
+    return method
+
+
+def target_count(oracle: object) -> int:
+    """How many targets one call explains: T, at least one."""
+    return getattr(oracle, "targets", None) or 1
+
+
+def gradients(oracle: Oracle, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
+    """Values (T, n) and gradients (T, n, ...), with T = 1 for a single target."""
+    if getattr(oracle, "targets", None):
+        return ability(oracle, "cotangents")(x, rows)
+    values, gradient = oracle(x, rows)
+    return values[None], tuple(g[None] for g in gradient)
+
+
+def values(oracle: Oracle, x: Point, rows: Tensor) -> Tensor:
+    """Values alone (T, n); a plain function is asked for its gradient and that is thrown away."""
+    ask = getattr(oracle, "value", None)
+    if ask is None:
+        return gradients(oracle, x, rows)[0]
+    found = ask(x, rows)
+    return found if found.ndim == 2 else found[None]

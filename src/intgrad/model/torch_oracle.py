@@ -1,0 +1,360 @@
+"""`TorchOracle`: any callable on torch tensors, asked in bounded memory and left as it was.
+
+Gradients are taken with respect to the points alone. Where the model is an `nn.Module`, its
+parameters are exchanged for detached views, functionally and for the length of one call, so that
+no graph to them is built; buffers are exchanged for copies, so that none is overwritten.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from intgrad._types import Point, Structure, plain
+from intgrad.errors import InputError, IntgradError, ModelError, TargetError
+from intgrad.model.cost import Meter
+from intgrad.model.location import Location
+from intgrad.model.target import Bound
+
+CPU_BUDGET = 256 << 20  # bytes one call may keep for its backward pass; fixed, so calls repeat
+WIDEST = 4096
+
+Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
+
+
+@dataclass
+class TorchOracle:
+    """Asks `model` about features at `location`, in calls of at most `width` rows.
+
+    Parameters
+    ----------
+    raw, structure
+        What the user passed as x, taken apart, and how to put it together for the model.
+    given
+        Row-aligned extras, passed by name.
+    fixed
+        The call width; every call then has exactly that many rows, the last one padded. None
+        finds one from the memory a single row keeps for its backward pass.
+    """
+
+    model: Callable[..., Any]
+    raw: Point
+    structure: Structure
+    given: dict[str, Tensor]
+    location: Location
+    meter: Meter
+    fixed: int | None = None
+    differentiable: bool = False
+    bound: Bound | None = None
+    features: Point = ()
+    width: int = field(init=False)
+    padded: bool = field(init=False)
+    copies: bool = field(init=False, default=False)
+    held: dict[str, Tensor] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.width = self.fixed or 0
+        self.padded = self.fixed is not None
+        self.held = _held(self.model, self.differentiable)
+
+    @property
+    def targets(self) -> int | None:
+        """How many targets are explained at once, or None for one."""
+        return None if self.bound is None else self.bound.count
+
+    def __call__(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
+        """Values (n,) and gradients like x: one forward and one backward a row."""
+        values, *gradient = self._in_calls(x, rows, self._gradients)
+        return values[0], tuple(g[0] for g in gradient)
+
+    def cotangents(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
+        """Values (T, n) and gradients (T, n, ...): one forward and T backwards a row."""
+        values, *gradient = self._in_calls(x, rows, self._gradients)
+        return values, tuple(gradient)
+
+    def value(self, x: Point, rows: Tensor) -> Tensor:
+        """Values alone, (n,) or (T, n): one bare forward a row."""
+        (values,) = self._in_calls(x, rows, self._values)
+        return values if self.targets else values[0]
+
+    def read(
+        self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]
+    ) -> tuple[Point, Tensor]:
+        """Run the model as the user would: features at the location, and what `keep` reads.
+
+        The first call finds the width, where it is not fixed.
+        """
+
+        def ask(point: Point, which: Tensor) -> tuple[Tensor, ...]:
+            return tuple(t[None] for t in self._read(point, which, keep))
+
+        if not self.width:
+            with self.meter.aside(), torch.enable_grad():
+                row = _bytes_for_backward(self, lambda: ask(tuple(p[:1] for p in raw), rows[:1]))
+            self.width = _width_for(row, raw[0].device)
+        with torch.set_grad_enabled(self.differentiable):
+            kept, *features = self._in_calls(raw, rows, ask)
+        return (tuple(f[0] for f in features) or raw), kept[0]
+
+    def probe(self, x: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]) -> Point:
+        """Gradient of one number, read off a single call's output by `keep`, at every point."""
+        leaves = tuple(p.detach().requires_grad_() for p in x)
+        with torch.enable_grad():
+            number = keep(self._output(self._entered(leaves), rows), rows)
+            if not number.requires_grad:
+                return tuple(torch.zeros_like(leaf) for leaf in leaves)
+            found = torch.autograd.grad(number, leaves, allow_unused=True)
+        self.meter.count(rows, 1)
+        pairs = zip(leaves, found, strict=True)
+        return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in pairs)
+
+    @contextmanager
+    def at_width(self, width: int) -> Iterator[None]:
+        """Make every call exactly `width` rows for a while."""
+        before = self.width, self.padded
+        self.width, self.padded = width, True
+        try:
+            yield
+        finally:
+            self.width, self.padded = before
+
+    # ------------------------------------------------------------------ one call of the model
+
+    def _gradients(self, x: Point, rows: Tensor) -> tuple[Tensor, ...]:
+        leaves = tuple(p if p.requires_grad else p.detach().requires_grad_() for p in x)
+        with torch.enable_grad():
+            values = self._target(self._entered(leaves), rows)
+            if not values.requires_grad:
+                raise ModelError(
+                    "the model's output does not depend on the input through autograd: it is "
+                    "detached (no_grad, .detach(), numpy, argmax) or constant. Remove the break; a "
+                    "constant model has attribution 0 everywhere."
+                )
+            gradient = self._backward(values, leaves)
+        self.meter.count(rows, len(values))
+        return (values if self.differentiable else values.detach(), *gradient)
+
+    def _backward(self, values: Tensor, leaves: Point) -> list[Tensor]:
+        found = []
+        for t, value in enumerate(values):
+            more = self.differentiable or t + 1 < len(values)
+            found.append(
+                torch.autograd.grad(
+                    value.sum(), leaves, retain_graph=more, create_graph=self.differentiable,
+                    allow_unused=True,
+                )
+            )  # fmt: skip
+        return [
+            torch.stack([torch.zeros_like(leaf) if g is None else g for g in per])
+            if len(per) > 1 else (torch.zeros_like(leaf) if per[0] is None else per[0])[None]
+            for leaf, per in zip(leaves, zip(*found, strict=True), strict=True)
+        ]  # fmt: skip
+
+    def _values(self, x: Point, rows: Tensor) -> tuple[Tensor]:
+        with torch.set_grad_enabled(self.differentiable):
+            values = self._target(tuple(p.clone() for p in x), rows)
+        self.meter.count(rows, 0)
+        return (values,)
+
+    def _read(self, raw: Point, rows: Tensor, keep: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+        features: tuple[Tensor, ...] = ()
+        if self.location.module is None:
+            kept = keep(self._call(tuple(_fresh(p) for p in raw), rows, clone=True), rows)
+        else:
+            with self.location.reading() as seen:
+                kept = keep(self._call(tuple(p.clone() for p in raw), rows), rows)
+            features = (seen[0],)
+        self.meter.count(rows, 0)
+        self._refuse_rows(kept, rows)
+        found = (kept, *features)
+        return found if self.differentiable else tuple(f.detach() for f in found)
+
+    def _target(self, x: Point, rows: Tensor) -> Tensor:
+        assert self.bound is not None
+        found = self.bound.extract(self._output(x, rows), rows)
+        self._refuse_rows(found, rows)
+        values = self.bound.of(found, rows)
+        return values if values.ndim == 2 else values[None]
+
+    def _output(self, x: Point, rows: Tensor) -> Any:
+        if self.location.module is None:
+            return self._call(x, rows)
+        with self.location.replacing(x[0]):
+            return self._call(tuple(p.index_select(0, rows.to(p.device)) for p in self.raw), rows)
+
+    def _entered(self, leaves: Point) -> Point:
+        return tuple(p.clone() for p in leaves) if self.copies else leaves
+
+    def _call(self, x: Point, rows: Tensor, clone: bool = False) -> Any:
+        args, named = self._arguments(tuple(p.clone() for p in x) if clone else x, rows)
+        try:
+            if self.held is None:
+                return self.model(*args, **named)
+            assert isinstance(self.model, nn.Module)
+            return torch.func.functional_call(self.model, self.held, args, named, strict=False)
+        except IntgradError:
+            raise
+        except Exception as error:
+            if _out_of_memory(error):
+                raise
+            if "a leaf Variable that requires grad" in str(error) and not self.copies:
+                self.copies = True  # the model writes into its input: hand it copies from now on
+                return self._call(x, rows, clone=True)
+            raise ModelError(explain(error, self.model, x, rows, self.given)) from error
+
+    def _arguments(self, x: Point, rows: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        named = {k: v.index_select(0, rows.to(v.device)) for k, v in self.given.items()}
+        if self.structure.kind == "dict":
+            return (), {**dict(zip(self.structure.keys, x, strict=True)), **named}
+        return x, named
+
+    def _refuse_rows(self, found: Tensor, rows: Tensor) -> None:
+        if found.shape[0] != len(rows):
+            raise TargetError(
+                f"the model returned {found.shape[0]} rows for {len(rows)}; expected one output a "
+                f"row. Is something reduced over the batch?"
+            )
+
+    # ------------------------------------------------------------------ calls that fit in memory
+
+    def _in_calls(self, x: Point, rows: Tensor, ask: Ask) -> tuple[Tensor, ...]:
+        """Ask in calls of `width` rows; results have rows on axis 1 and are joined there."""
+        done: list[tuple[Tensor, ...]] = []
+        start, n = 0, len(rows)
+        while start < n:
+            part = slice(start, min(start + (self.width or n), n))
+            try:
+                done.append(self._padded(tuple(p[part] for p in x), rows[part], ask))
+            except Exception as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(part.stop - part.start, error)
+            else:
+                start = part.stop
+                continue
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return (
+            done[0] if len(done) == 1 else tuple(torch.cat(c, 1) for c in zip(*done, strict=True))
+        )
+
+    def _padded(self, x: Point, rows: Tensor, ask: Ask) -> tuple[Tensor, ...]:
+        missing = self.width - len(rows) if self.padded else 0
+        if missing <= 0:
+            return ask(x, rows)
+        filled = tuple(torch.cat([p, p[-1:].expand(missing, *p.shape[1:])]) for p in x)
+        with self.meter.quiet(missing):
+            found = ask(filled, torch.cat([rows, rows[-1:].expand(missing)]))
+        return tuple(f[:, : len(rows)] for f in found)
+
+    def _halve(self, tried: int, error: Exception) -> None:
+        if self.padded or tried == 1:
+            remedy = "choose a smaller width=" if tried > 1 else "use a smaller input or model"
+            raise ModelError(f"a call of {tried} rows does not fit in memory; {remedy}.") from error
+        self.width = tried // 2
+
+
+def _held(model: object, differentiable: bool) -> dict[str, Tensor] | None:
+    """Stand-ins for a module's tensors: detached parameters, copied buffers; None to call it as is."""
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        return None
+    if hasattr(model, "_orig_mod"):
+        return None
+    live = {} if differentiable else dict(model.named_parameters())
+    parameters = {n: plain(p) for n, p in live.items() if p.requires_grad or p.is_inference()}
+    buffers = {n: b.clone() for n, b in model.named_buffers() if type(b) is Tensor}
+    return {**parameters, **buffers} or None
+
+
+def _fresh(part: Tensor) -> Tensor:
+    """A copy that gradients can be asked for, where it is one of real numbers."""
+    return part.clone().requires_grad_(part.is_floating_point() and torch.is_grad_enabled())
+
+
+def _bytes_for_backward(oracle: TorchOracle, ask: Callable[[], object]) -> int:
+    """What one row keeps for its backward pass, counted without parameters, on any device."""
+    own = set()
+    if isinstance(oracle.model, nn.Module):
+        own = {p.untyped_storage().data_ptr() for p in oracle.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.layout == torch.strided and tensor.device.type != "meta":
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        ask()
+    features = sum(p[:1].numel() * p.element_size() for p in oracle.raw)
+    return sum(kept.values()) + 4 * features
+
+
+def _width_for(row: int, device: torch.device) -> int:
+    """The power of two of rows whose backward fits the budget: fixed numbers, so calls repeat."""
+    budget = CPU_BUDGET
+    if device.type == "cuda":
+        budget = torch.cuda.get_device_properties(device).total_memory // 8
+    fit = max(1, min(WIDEST, budget // max(row, 1)))
+    return 1 << (fit.bit_length() - 1)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
+
+
+def explain(
+    error: Exception, model: object, x: Point, rows: Tensor, given: dict[str, Tensor]
+) -> str:
+    """Say in one sentence why the model refused its input, with the likely cause first."""
+    shapes = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in x)
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    cause = ""
+    floating = {p.dtype for p in parameters if p.is_floating_point()}
+    mine = {p.dtype for p in x if p.is_floating_point()}
+    devices = {p.device for p in parameters}
+    if devices and not {p.device for p in x} <= devices:
+        cause = f" The model is on {sorted(map(str, devices))}: move x there with x.to(device)."
+    elif mine and floating and not mine <= floating:
+        cause = f" The model computes in {sorted(map(str, floating))}: pass x.to(that dtype)."
+    elif given:
+        cause = f" given= passed {sorted(given)}, one entry a row; constants go into a closure."
+    said = str(error).strip().splitlines()
+    last = said[-1] if said else ""
+    return f"the model failed on {len(rows)} rows ({shapes}): {type(error).__name__}: {last}{cause}"
+
+
+def row_extras(given: object, rows: int) -> dict[str, Tensor]:
+    """Check `given=`: tensors by name, one entry a row.
+
+    Raises
+    ------
+    InputError
+        Not a dict of tensors, or a tensor that does not have one entry a row.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InputError(f"given is a {type(given).__name__}; expected a dict of named tensors.")
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"given[{name!r}] is a {type(value).__name__}; expected a tensor with one entry a "
+                f"row. Put constants into a closure: lambda x: model(x, {name}=...)."
+            )
+        if value.ndim == 0 or value.shape[0] != rows:
+            raise InputError(
+                f"given[{name!r}] has shape {tuple(value.shape)}; expected {rows} rows like x. If it "
+                f"does not belong to the rows, put it into a closure: lambda x: model(x, {name}=...)."
+            )
+    return {str(k): plain(v) for k, v in given.items()}

@@ -1,0 +1,99 @@
+"""Gauss-Legendre: spectrally accurate on smooth curves, first order (like every rule) on kinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intgrad._types import Point
+from intgrad.errors import Unsupported
+from intgrad.integral import LineIntegral
+from intgrad.quadrature.rule import Estimate, estimate, relative, whole
+
+
+@dataclass(frozen=True)
+class GaussLegendre:
+    r"""`nodes` Gauss-Legendre points on every curve, with an error from null rules.
+
+    .. math:: Q = \sum_j w_j f(t_j), \qquad
+              E^2 = \tfrac12 \sum_{k=n-2}^{n-1} \Big(\sum_j u_{jk} f(t_j)\Big)^2
+
+    where u are the weights times the two highest Legendre polynomials the nodes can tell apart,
+    scaled to the Euclidean length of w. On polynomials of degree below n - 2 the null rules are 0;
+    a jump of the gradient moves them as much as it moves Q (Berntsen and Espelid,
+    doi:10.1145/103147.103154). The error costs no evaluation.
+
+    Parameters
+    ----------
+    nodes
+        Evaluations a curve.
+    rtol
+        Relative L1 error that counts as converged.
+    max_nodes
+        Rows that miss `rtol` are done again with twice the nodes, up to so many. Each round is
+        paid anew (Gauss points do not nest). By default there is one round.
+
+    Notes
+    -----
+    The estimate lies when a feature of the curve falls between all nodes: a step narrower than
+    about 1/nodes that no node sees. The residual shows that, and enters the certificate's error
+    from below.
+    """
+
+    nodes: int = 48
+    rtol: float = 1e-2
+    max_nodes: int | None = None
+
+    def __call__(self, integral: LineIntegral) -> Estimate:
+        """Value and error of every row. Costs `nodes` gradients a curve."""
+        whole(self.nodes)
+        if integral.by_panel:
+            raise Unsupported(
+                f"{type(integral.integrand).__name__} contributes panel by panel, and Gauss points "
+                f"cut no panels. Use a Riemann rule, such as ig.LeftRiemann({self.nodes})."
+            )
+        t, weight, null = tables(self.nodes)
+        value, error = estimate(integral, t, weight, null)
+        rule = f"Gauss-Legendre, {self.nodes} nodes a curve"
+        done = Estimate(value, error, self.rtol, rule)
+        if self.max_nodes is None or 2 * self.nodes > self.max_nodes:
+            return done
+        return self._again(integral, done)
+
+    def _again(self, integral: LineIntegral, done: Estimate) -> Estimate:
+        """Repeat the rows that miss the tolerance with twice the nodes."""
+        assert done.error_map is not None
+        missed = ~(relative(done.value, done.error_map) <= self.rtol).all(0).cpu()
+        if not bool(missed.any()):
+            return done
+        keep = missed[integral.curves.row].nonzero()[:, 0]
+        some = replace(integral, curves=integral.curves.where(keep))
+        finer = replace(self, nodes=2 * self.nodes)(some)
+        assert finer.error_map is not None
+        return Estimate(
+            _mix(missed, finer.value, done.value),
+            _mix(missed, finer.error_map, done.error_map),
+            self.rtol,
+            f"{done.rule}; doubled for rows above the tolerance",
+        )
+
+
+def _mix(rows: Tensor, new: Point, old: Point) -> Point:
+    pick = [rows.to(o.device).reshape(1, -1, *(1,) * (o.ndim - 2)) for o in old]
+    return tuple(torch.where(p, n, o) for p, n, o in zip(pick, new, old, strict=True))
+
+
+@cache
+def tables(nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Nodes (n,) and weights (n,) on [0, 1], and two null rules (n, 2); NaN where n < 3."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    basis = np.polynomial.legendre.legvander(x, nodes - 1)[:, -2:]
+    null = w[:, None] / 2 * basis
+    null *= np.linalg.norm(w / 2) / np.linalg.norm(null, axis=0)
+    if nodes < 3:
+        null = np.full((nodes, 2), np.nan)
+    return tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in ((x + 1) / 2, w / 2, null))  # type: ignore[return-value]

@@ -1,0 +1,88 @@
+"""What a quadrature is, what it returns, and what fixed rules share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from intgrad._types import Point, magnitude
+from intgrad.errors import InputError
+from intgrad.integral import LineIntegral, Nodes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An integral and how well it is known, a row.
+
+    Attributes
+    ----------
+    value
+        (T, rows, ...): the integral, summed over the curves of each row.
+    error_map
+        Like `value`: estimated absolute error, a feature; None where nothing is approximated.
+        NaN where the rule cannot tell.
+    rtol
+        The relative L1 error that counts as converged.
+    rule
+        Which rule was used, and why, in words.
+    """
+
+    value: Point
+    error_map: Point | None
+    rtol: float
+    rule: str
+
+
+class Quadrature(Protocol):
+    """Chooses nodes of a `LineIntegral` and returns an `Estimate`.
+
+    ``samples_baselines`` (False unless stated) says whether it can draw baselines by itself.
+    """
+
+    def __call__(self, integral: LineIntegral, /) -> Estimate: ...
+
+
+def same_nodes(curves: int, t: Tensor, weight: Tensor) -> Nodes:
+    """The rule (t (n,), weight (n, k)) on every curve, curve after curve."""
+    n = len(t)
+    return Nodes(
+        torch.arange(curves).repeat_interleave(n), t.repeat(curves), weight.repeat(curves, 1)
+    )
+
+
+def estimate(
+    integral: LineIntegral, t: Tensor, weight: Tensor, null: Tensor
+) -> tuple[Point, Point]:
+    """Value and error map of a fixed rule with null rules, from the same evaluations.
+
+    Parameters
+    ----------
+    weight, null
+        (n,) weights of the rule, and (n, m) weights of null rules: combinations that vanish on
+        what the rule integrates exactly, scaled to the size of its error.
+    """
+    columns = torch.cat([weight[:, None], null], 1)
+    sums = integral.sums(same_nodes(len(integral.curves), t, columns))
+    value = tuple(s[0] for s in sums)
+    return value, tuple(s[1:].square().mean(0).sqrt() for s in sums)
+
+
+def relative(value: Point, error: Point) -> Tensor:
+    """Relative L1 error (T, rows): sum of the error map over the L1 norm of the value.
+
+    Zero where both vanish, infinite where only the value does.
+    """
+    rows = []
+    for t in range(len(value[0])):
+        norm, wrong = magnitude(tuple(v[t] for v in value)), magnitude(tuple(e[t] for e in error))
+        rows.append(torch.where(wrong == 0, 0.0, wrong / norm))
+    return torch.stack(rows)
+
+
+def whole(nodes: object, least: int = 1) -> None:
+    """Refuse a number of nodes that is not a whole number of at least `least`."""
+    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < least:
+        raise InputError(f"nodes={nodes!r}; expected a whole number of at least {least}.")

@@ -1,0 +1,143 @@
+"""`Recipe`: the frozen parts of one method; printed, compared, saved, swept, called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from intgrad import baseline as baselines
+from intgrad import integrand as integrands
+from intgrad import path as paths
+from intgrad import quadrature as quadratures
+from intgrad.baseline import Zeros
+from intgrad.errors import Unsupported
+from intgrad.integrand import GradientVelocity
+from intgrad.path import Straight
+from intgrad.quadrature import GaussLegendre
+
+HOMES = (baselines, paths, quadratures, integrands)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """One method: its name and its parts.
+
+    Calling it is calling `attribute` with these parts::
+
+        recipe = ig.methods.integrated_gradients(quadrature=ig.Midpoint(200))
+        a = recipe(model, x, target=3)
+
+    Two recipes are equal when their descriptions are; tensors count by their bytes.
+    """
+
+    name: str = "integrated_gradients"
+    baseline: Any = Zeros()
+    path: Any = Straight()
+    quadrature: Any = GaussLegendre()
+    integrand: Any = GradientVelocity()
+    at: Any = "input"
+
+    def __call__(self, model: Any, x: Any, **call: Any) -> Any:
+        """Attribute `model` at `x`; see `intgrad.attribute` for the rest of the call."""
+        # the one look upwards: a recipe is a value, and calling it is a convenience
+        from intgrad.attribute import explain
+
+        return explain(self, model, x, **call)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.describe() == other.describe()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.describe()))
+
+    def __str__(self) -> str:
+        parts = [f"{f.name} {show(getattr(self, f.name))}" for f in fields(self)[1:]]
+        return f"{self.name} ({', '.join(parts)})"
+
+    def but(self, **parts: Any) -> Recipe:
+        """The same recipe with some parts exchanged."""
+        return replace(self, **parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the values must sum to f(x) - f(baseline)."""
+        return bool(self.integrand.complete) and getattr(self.quadrature, "approximates", True)
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as plain data, for saving and comparing."""
+        return {f.name: describe(getattr(self, f.name)) for f in fields(self)}
+
+    @staticmethod
+    def restore(described: Mapping[str, Any]) -> Recipe:
+        """The recipe from its description.
+
+        Parts that were tensors or functions come back as `Lost`, which says so when used.
+        """
+        return Recipe(**{name: restore(part) for name, part in described.items()})
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A part of a saved recipe that cannot be brought back: a tensor, a function, a module."""
+
+    description: str
+    complete: bool = True
+
+    def __call__(self, *args: Any) -> Any:
+        """Refuse, and say what was lost."""
+        raise Unsupported(
+            f"this recipe was saved with {self.description}, which a file cannot bring back. Put the "
+            f"part in again: recipe.but(baseline=...)."
+        )
+
+
+def describe(part: Any) -> Any:
+    """Plain data for one part: numbers and strings as they are, dataclasses by name and fields."""
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    if isinstance(part, tuple | list):
+        return [describe(p) for p in part]
+    if isinstance(part, Tensor):
+        return {"lost": f"a tensor {tuple(part.shape)} {part.dtype}, sha256 {_digest(part)}"}
+    if is_dataclass(part) and not isinstance(part, type):
+        own = {f.name: describe(getattr(part, f.name)) for f in fields(part)}
+        return {"part": type(part).__name__, **own}
+    return {"lost": f"the {type(part).__name__} {getattr(part, '__qualname__', '')}".strip()}
+
+
+def restore(described: Any) -> Any:
+    """One part back from its description; classes are looked for in intgrad's own files alone."""
+    if isinstance(described, list):
+        return tuple(restore(d) for d in described)
+    if not isinstance(described, dict):
+        return described
+    if "lost" in described:
+        return Lost(described["lost"])
+    values = {k: restore(v) for k, v in described.items() if k != "part"}
+    for home in HOMES:
+        kind = getattr(home, described["part"], None)
+        if isinstance(kind, type) and is_dataclass(kind):
+            return kind(**values)
+    return Lost(f"a part {described['part']!r} this version does not know")
+
+
+def show(part: Any) -> str:
+    """A part as one would write it."""
+    if isinstance(part, str):
+        return part
+    described = describe(part)
+    if isinstance(described, dict) and "lost" in described:
+        return described["lost"]
+    if is_dataclass(part) and any(isinstance(v, Tensor | tuple) for v in vars(part).values()):
+        return f"{type(part).__name__}({getattr(part, 'name', '...')})"
+    return repr(part)
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(flat.numpy().tobytes()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Attributions as pages and pictures: pure functions, templates beside them."""
