@@ -77,6 +77,8 @@ def open_door(x: object) -> tuple[Point, Structure]:
             raise InputError(f"{name} is a single number; expected rows first. Use x[None].")
         if part.shape[0] == 0:
             raise InputError(f"{name} has shape {tuple(part.shape)}: no rows to explain.")
+        if part.is_meta:
+            raise InputError(f"{name} is on the meta device: it has a shape and no values.")
         if part.is_complex():
             raise InputError(f"{name} is {part.dtype}; attribution needs real numbers.")
         if part.shape[0] != point[0].shape[0]:
@@ -128,14 +130,27 @@ def magnitude(point: Point) -> Tensor:
     return total(tuple(p.abs() for p in point))
 
 
+def each_target(point: Point, reduce: Callable[[Point], Tensor]) -> Tensor:
+    """Reduce tensors (T, rows, ...) target by target: (T, rows)."""
+    return torch.stack([reduce(tuple(p[t] for p in point)) for t in range(len(point[0]))])
+
+
 def chunks(size: int, width: int) -> Iterator[slice]:
     """Cut range(size) in slices of at most `width`."""
     return (slice(i, min(i + width, size)) for i in range(0, size, width))
 
 
 def arity(function: Callable[..., Any]) -> int:
-    """How many positional arguments a user's function takes (a large number for ``*args``)."""
-    parameters = inspect.signature(function).parameters.values()
+    """How many positional arguments a user's function needs (a large number for ``*args``).
+
+    Those with defaults are the user's own; a builtin that does not say is given one.
+    """
+    function = getattr(function, "forward", function)  # of an nn.Module, whose __call__ hides it
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return 1
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return 99
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is p.empty for p in parameters)

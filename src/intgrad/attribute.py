@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -14,19 +11,18 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from intgrad._types import Point, Structure, open_door, plain, total
-from intgrad.attribution import Attribution, Run, judge
+from intgrad._types import Point, Structure, open_door, plain
+from intgrad.attribution import Attribution
 from intgrad.baseline import as_baseline
-from intgrad.errors import InputError, ModelError, NotConverged
+from intgrad.certificate import Question, certify, refuse_nan
+from intgrad.errors import InputError, ModelError
 from intgrad.integral import LineIntegral
 from intgrad.model.checks import refuse_impure, refuse_training
 from intgrad.model.cost import Meter
 from intgrad.model.location import locate
-from intgrad.model.oracle import values as values_of
 from intgrad.model.target import as_target, reader
 from intgrad.model.torch_oracle import TorchOracle, row_extras
 from intgrad.path import Bank, Curves, Straight
-from intgrad.quadrature import Estimate
 from intgrad.recipe import Recipe
 
 
@@ -151,20 +147,7 @@ def explain(
             refuse_training(model)
         oracle = TorchOracle(model, raw, structure, extras, location, meter, width, differentiable)
         question = prepare(recipe, oracle, target, seed, check)
-        integral = replace(question.integral, watch=not differentiable)
-        estimate = recipe.quadrature(integral)
-        return certify(recipe, question, integral, estimate, seed, strict)
-
-
-@dataclass(frozen=True)
-class Question:
-    """All that is fixed before the first node: who is asked, along which curves, from what values."""
-
-    oracle: TorchOracle
-    structure: Structure
-    integral: LineIntegral
-    output: Tensor
-    names: tuple[str, ...]
+        return certify(recipe, question, recipe.quadrature(question.integral), seed, strict)
 
 
 def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: bool) -> Question:
@@ -176,6 +159,7 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     bound = wanted.bind(scores)
     oracle.bound, oracle.features = bound, x
     output = bound.of(scores, every)
+    output = output if bound.count else output[None]
     refuse_nan(output, "x")
     inner = oracle.location.module is not None
     structure = Structure("tensor") if inner else oracle.structure
@@ -195,8 +179,9 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
         raise InputError(
             f"path={path!r} is not a path; expected a callable (t, start, end) -> point."
         )
-    integral = LineIntegral(oracle, curves, path, recipe.integrand, len(every))
-    return Question(oracle, structure, integral, output, bound.names)
+    watch = not oracle.differentiable
+    integral = LineIntegral(oracle, curves, path, recipe.integrand, len(every), watch)
+    return Question(oracle, structure, integral, output.detach().double(), bound.names)
 
 
 def start(baseline: Any, x: Point, seed: int) -> Curves:
@@ -244,21 +229,11 @@ def refuse_ids(raw: Point, structure: Structure) -> None:
             )
 
 
-def refuse_nan(values: Tensor, where: str) -> None:
-    """Name the first row whose output is NaN or infinite."""
-    bad = ~torch.isfinite(values.detach()).reshape(-1, values.shape[-1]).all(0)
-    if bool(bad.any()):
-        raise ModelError(
-            f"the model's output is NaN or infinite at {where}, row {int(bad.nonzero()[0])}; "
-            f"expected a finite number."
-        )
-
-
 def refuse_detour(oracle: TorchOracle, x: Point, output: Tensor) -> None:
     """Check, every row, that giving the layer its own output changes nothing."""
     rows = torch.arange(output.shape[-1])
     with oracle.meter.aside():
-        again = oracle.value(x, rows)
+        again = oracle.value(x, rows).reshape(output.shape)
     slack = torch.finfo(x[0].dtype).eps ** 0.5 * output.detach().abs().max().clamp(min=1e-3)
     moved = (again - output).detach().abs().max()
     if not bool(moved <= slack):
@@ -266,159 +241,6 @@ def refuse_detour(oracle: TorchOracle, x: Point, output: Tensor) -> None:
             f"the model answers {float(moved):.2g} differently when {oracle.location.name!r} is given its "
             f"own output back, so it is not the only way through. Choose another layer."
         )
-
-
-# ---------------------------------------------------------------------- the certificate
-
-
-def certify(
-    recipe: Recipe,
-    question: Question,
-    integral: LineIntegral,
-    estimate: Estimate,
-    seed: int,
-    strict: bool,
-) -> Attribution:
-    """Put value, error, residual, floor and cost together."""
-    oracle, meter = question.oracle, question.oracle.meter
-    several = oracle.targets is not None
-    output = question.output if several else question.output[None]
-    gain = difference(integral, output)
-    floor = integral.floor(tuple(v.detach() for v in estimate.value))
-    complete = recipe.complete and integral.curves.mask is None
-    sums = torch.stack([total(tuple(v[t] for v in estimate.value)) for t in range(len(output))])
-    residual = sums - gain.to(sums.device) if complete else None
-    row = (lambda t: t) if several else (lambda t: t[0])
-    value = tuple(row(v) for v in estimate.value)
-    wrong = None if estimate.error_map is None else tuple(row(e) for e in estimate.error_map)
-    out, base = row(output).double(), row(output.double() - gain.to(output.device))
-    gap = None if residual is None else row(residual)
-    rtol = estimate.rtol
-    error, converged = judge(
-        tuple(v.detach() for v in value),
-        wrong,
-        None if gap is None else gap.detach(),
-        out,
-        base,
-        rtol,
-        several,
-    )
-    structure = question.structure if len(value) == len(oracle.raw) else Structure("tuple")
-    found = Attribution(
-        values=structure.close(value),
-        output=out.cpu(),
-        baseline_output=base.cpu(),
-        residual=None if gap is None else gap.cpu(),
-        error=error.detach().cpu(),
-        error_map=None if wrong is None else structure.close(tuple(w.detach() for w in wrong)),
-        floor=row(floor).cpu(),
-        forwards=meter.forwards.clone(),
-        backwards=meter.backwards.clone(),
-        evaluations=meter.evaluations(),
-        converged=converged.cpu(),
-        targets=question.names,
-        recipe=recipe.but(at=oracle.location.name, baseline=as_baseline(recipe.baseline)),
-        run=circumstances(oracle, estimate, seed),
-        several=several,
-    )
-    report_convergence(found, strict)
-    return found
-
-
-def difference(integral: LineIntegral, output: Tensor) -> Tensor:
-    """Sum over curves of weight x (f(end) - f(start)): (T, rows), in float64.
-
-    Points that several curves share are asked once; those whose weights cancel, such as the inner
-    knots of a polyline, not at all. With masks it is f(x) minus the mean f(start).
-    """
-    curves, rows = integral.curves, output.shape[-1]
-    weight = curves.weight
-    if curves.mask is not None:
-        weight = (
-            weight
-            / torch.zeros(rows, dtype=torch.float64).index_add(0, curves.row, weight)[curves.row]
-        )
-    shared = curves.start.points[0] is curves.end.points[0]
-    gain = torch.zeros(len(output), rows, dtype=torch.float64, device=output.device)
-    ends = [(curves.start, -weight), (curves.end, weight)]
-    if shared:
-        both = torch.cat([curves.start.index, curves.end.index])
-        parts = [
-            (Bank(curves.end.points, both), torch.cat([-weight, weight]), curves.row.repeat(2))
-        ]
-    else:
-        parts = [(bank, w, curves.row) for bank, w in ends]
-    for bank, w, row in parts:
-        gain = gain + weigh_ends(integral, bank, w, row, output)
-    return gain
-
-
-def weigh_ends(
-    integral: LineIntegral, bank: Bank, weight: Tensor, row: Tensor, output: Tensor
-) -> Tensor:
-    """Sum of weight x f over the points of a bank, asking each (row, point) once."""
-    oracle, rows = integral.oracle, output.shape[-1]
-    keys, where = torch.unique(torch.stack([row, bank.index]), dim=1, return_inverse=True)
-    share = torch.zeros(keys.shape[1], dtype=torch.float64).index_add(0, where, weight)
-    live = (share.abs() > 1e-12).nonzero()[:, 0]
-    out = torch.zeros(len(output), rows, dtype=torch.float64, device=output.device)
-    x = getattr(oracle, "features", None)
-    if x is not None and bank.points[0] is x[0]:
-        found = output[:, keys[0, live].to(output.device)]
-    else:
-        part = Bank(bank.points, keys[1, live])
-        found = ask_ends(integral, part, keys[0, live])
-        refuse_nan(found, "a baseline")
-    share = share[live].to(output.device)
-    return out.index_add(1, keys[0, live].to(output.device), found.to(out.dtype) * share)
-
-
-def ask_ends(integral: LineIntegral, bank: Bank, rows: Tensor) -> Tensor:
-    """Values (T, n) at the points of a bank, in memory bounded by the oracle's width."""
-    step = getattr(integral.oracle, "width", 0) or 64
-    found = []
-    for i in range(0, len(rows), step):
-        part = torch.arange(i, min(i + step, len(rows)))
-        found.append(values_of(integral.oracle, bank.take(part), rows[part]))
-    return torch.cat(found, 1)
-
-
-def report_convergence(a: Attribution, strict: bool) -> None:
-    """Warn of rows above their tolerance, or raise if `strict`."""
-    missed = (~a.converged).reshape(-1, len(a)).any(0).nonzero()[:, 0].tolist()
-    if not missed:
-        return
-    worst = float(a.error.nan_to_num(torch.inf).max())
-    rows = ", ".join(map(str, missed[:8])) + (" ..." if len(missed) > 8 else "")
-    known = (
-        f"an estimated error of {worst:.2g}" if worst < torch.inf else "an error that is not known"
-    )
-    message = NotConverged(
-        f"rows {rows} have {known}; the tolerance is {a.run.rtol:.2g}. Use more nodes, such as "
-        f"quadrature=ig.GaussLegendre({4 * max(12, int(a.backwards.max()))}), or accept it with a "
-        f"larger rtol; floating-point rounding alone makes {float(a.floor.max()):.1g}."
-    )
-    if strict:
-        raise message
-    warnings.warn(message, stacklevel=4)
-
-
-def circumstances(oracle: TorchOracle, estimate: Estimate, seed: int) -> Run:
-    """What else decides the bytes of this call."""
-    notes = ("fused attention ran as its mathematical form",) if oracle.differentiable else ()
-    return Run(
-        rule=estimate.rule,
-        rtol=estimate.rtol,
-        at=oracle.location.name,
-        dtype=str(oracle.raw[0].dtype).removeprefix("torch."),
-        device=oracle.raw[0].device.type,
-        width=oracle.width,
-        seed=seed,
-        threads=torch.get_num_threads(),
-        checks=oracle.meter.checks,
-        versions=f"intgrad {version('intgrad')}, torch {torch.__version__}",
-        notes=notes,
-    )
 
 
 # ---------------------------------------------------------------------- the caller's world
@@ -441,6 +263,10 @@ def bar(progress: bool | Callable[[int], None]) -> Iterator[Callable[[int], None
     """A tqdm bar, the caller's own function, or nothing."""
     if progress is True:
         with tqdm(unit=" rows", desc="intgrad", leave=False) as shown:
-            yield lambda rows: bool(shown.update(rows))
+
+            def tick(rows: int) -> None:
+                shown.update(rows)
+
+            yield tick
     else:
         yield progress or None

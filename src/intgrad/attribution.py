@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from intgrad import storage
-from intgrad._types import Point, Structure, Tree, flatten, magnitude, total
+from intgrad._types import Point, Structure, Tree, each_target, flatten, magnitude, total
 from intgrad.errors import InputError
 from intgrad.headline import headline
 from intgrad.recipe import Recipe
@@ -103,6 +103,8 @@ class Attribution:
             Axes of `values`, not the rows' (nor the targets').
         """
         dims = (dim,) if isinstance(dim, int) else tuple(dim)
+        if not dims:  # torch would add up everything, rows too
+            return self
         return self._map(lambda p: p.sum(self._feature_axes(p, dims)))
 
     def group(self, labels: object) -> Attribution:
@@ -114,8 +116,15 @@ class Attribution:
             For each feature, its group: whole numbers from 0, shaped like one row of the values
             (one tensor for each of x's). Values become (rows, groups).
         """
-        marks, _ = flatten(labels, "labels")
-        point, _ = flatten(self.values, "values")
+        marks, given = flatten(labels, "labels")
+        point, structure = flatten(self.values, "values")
+        if len(marks) != len(point) or set(given.keys) != set(structure.keys):
+            raise InputError(
+                f"labels are a {given.kind} of {len(marks)}; expected a {structure.kind} of "
+                f"{len(point)} like the values, a group for every feature."
+            )
+        if given.keys:
+            marks = tuple(marks[given.keys.index(key)] for key in structure.keys)
         size = 1 + max(int(m.max()) for m in marks)
         lead = 2 if self.several else 1
         for part, mark in zip(point, marks, strict=True):
@@ -207,23 +216,23 @@ class Attribution:
 
     def _recertify(self, change: Callable[[Point], Point], structure: Structure) -> Attribution:
         values = change(flatten(self.values, "values")[0])
-        wrong = None if self.error_map is None else change(flatten(self.error_map, "error_map")[0])
+        wrong = self.error_map is not None and change(flatten(self.error_map, "error_map")[0])
+        lift = (lambda t: t) if self.several else (lambda t: t[None])
+        drop = (lambda t: t) if self.several else (lambda t: t[0])
+        residual = None if self.residual is None else lift(self.residual.to(values[0].device))
         error, converged = judge(
-            values,
-            wrong,
-            self.residual,
-            self.output,
-            self.baseline_output,
+            tuple(lift(v.detach()) for v in values),
+            tuple(lift(w) for w in wrong) if wrong else None,
+            residual,
+            lift(torch.maximum(self.output.abs(), self.baseline_output.abs())),
             self.run.rtol,
-            self.several,
         )
-        error_map = None if wrong is None else structure.close(wrong)
         return replace(
             self,
             values=structure.close(values),
-            error_map=error_map,
-            error=error,
-            converged=converged,
+            error_map=structure.close(wrong) if wrong else None,
+            error=drop(error).cpu(),
+            converged=drop(converged).cpu(),
         )
 
     def _feature_axes(self, part: Tensor, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -237,7 +246,8 @@ class Attribution:
         return axes
 
     def _refuse_labels(self, mark: Tensor, shape: torch.Size) -> None:
-        if mark.shape != shape or mark.is_floating_point() or int(mark.min()) < 0:
+        whole = not mark.is_floating_point() and mark.dtype != torch.bool
+        if mark.shape != shape or not whole or int(mark.min()) < 0:
             raise InputError(
                 f"labels are {tuple(mark.shape)} {mark.dtype}; expected {tuple(shape)} whole numbers "
                 f"from 0, a group for every feature."
@@ -249,31 +259,23 @@ ROW_FIELDS = (*CERTIFICATE_FIELDS, "forwards", "backwards", "evaluations")
 
 
 def judge(
-    values: Point,
-    error_map: Point | None,
-    residual: Tensor | None,
-    output: Tensor,
-    baseline_output: Tensor,
-    rtol: float,
-    several: bool,
+    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, rtol: float
 ) -> tuple[Tensor, Tensor]:
-    """The error of each row, and whether it is small enough: (rows,), or (targets, rows)."""
+    """The relative error of each target and row, and whether it is small enough: (T, rows).
 
-    def lead(parts: Point) -> list[Point]:
-        return [tuple(p[t] for p in parts) for t in range(len(parts[0]))] if several else [parts]
-
-    norm = torch.stack([magnitude(v) for v in lead(values)])
-    wrong = (
-        torch.zeros_like(norm)
-        if error_map is None
-        else torch.stack([total(e) for e in lead(error_map)])
-    )
+    Parameters
+    ----------
+    value, error_map
+        (T, rows, ...).
+    residual, scale
+        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|.
+    """
+    norm = each_target(value, magnitude)
+    wrong = torch.zeros_like(norm) if error_map is None else each_target(error_map, total)
     if residual is not None:
-        wrong = torch.maximum(wrong, residual.to(wrong).reshape(wrong.shape).abs())
+        wrong = torch.maximum(wrong, residual.abs())
     error = torch.where(wrong == 0, 0.0, wrong / norm)
-    scale = torch.maximum(output.abs(), baseline_output.abs()).to(wrong).reshape(wrong.shape)
-    converged = (error <= rtol) | (wrong <= ATOL * scale)
-    return (error, converged) if several else (error[0], converged[0])
+    return error, (error <= rtol) | (wrong <= ATOL * scale.to(wrong))
 
 
 def _apply(change: Callable[[Tensor], Tensor], tree: Tree) -> Tree:

@@ -153,11 +153,17 @@ def as_baseline(baseline: object) -> Any:
     if isinstance(baseline, Tensor | tuple | list | dict):
         points, _ = flatten(baseline, "baseline")
         for part in points:
+            if part.is_complex():
+                raise InputError(f"baseline is {part.dtype}; attribution needs real numbers.")
             refuse_nonfinite(part if part.ndim else part[None], "baseline")
         return Fixed(tuple(plain(p) for p in points), tokens=not points[0].is_floating_point())
+    if isinstance(baseline, type):
+        name = baseline.__name__
+        raise InputError(f"baseline is the class {name}; write {name}(...).")
     if not callable(baseline):
+        got = repr(baseline) if isinstance(baseline, int | float | str) else type(baseline).__name__
         raise InputError(
-            f"baseline={baseline!r} is not understood; expected a tensor like x, or a baseline such "
+            f"baseline={got} is not understood; expected a tensor like x, or a baseline such "
             f"as ig.Zeros(), ig.Constant(0.5), ig.Blurred(20)."
         )
     return baseline

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, magnitude
+from intgrad._types import Point, each_target, magnitude
 from intgrad.errors import ModelError
 from intgrad.integrand import Integrand, NodeWork, PanelWork
 from intgrad.model.oracle import Oracle
 from intgrad.path.curve import Curves, Path, travel
 
 _TINY = torch.finfo(torch.float64).tiny
+ROUNDING = 64  # units in the last place: fits float32 against float64 on three trained nets
 LARGE = 4096  # features a row from which adding node by node beats one indexed addition
 
 
@@ -63,7 +63,6 @@ class Witness:
     t: Tensor
     mass: Tensor
     value: Point | None = None
-    calls: int = 1  # the width of the widest call so far
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class LineIntegral:
     oracle: Oracle
     curves: Curves
     path: Path
-    integrand: Integrand | Any
+    integrand: Integrand
     rows: int
     watch: bool = True
     witness: Witness = field(init=False, compare=False, repr=False)
@@ -125,32 +124,32 @@ class LineIntegral:
     def floor(self, value: Point) -> Tensor:
         """What rounding does to `value` (T, rows, ...), relative to its L1 norm: (T, rows).
 
-        The largest node of every row is asked again in calls of another width. How far it moves,
-        at least four units of the dtype, times the row's mass (how far contributions cancel in
-        the sum) is an upper estimate: the rounding of different nodes partly averages out. Costs
-        one gradient a row.
+        Rounding inside a model acts like a shift of its input by some `ROUNDING` units in the last
+        place; where kinks are near, gradients jump. The largest node of every row is asked again
+        after a shift 64 times as far, so that the count of jumps is not left to luck, and the
+        change is scaled back, then multiplied by the row's mass (how far contributions cancel in
+        the sum). Costs one gradient a row. Against float64 on convolutional nets the estimate is
+        1/5 to 100 times the true change: it tells the order of what to expect, and is no bound.
         """
-        norm = torch.stack([magnitude(tuple(p[t] for p in value)) for t in range(len(value[0]))])
-        eps = 4 * max(torch.finfo(p.dtype).eps for p in self.curves.end.points)
-        moved = torch.full_like(norm, eps)
-        if self.witness.value is not None and hasattr(self.oracle, "at_width"):
-            moved = torch.maximum(moved, self._moved(self.witness).to(norm.device))
+        norm = each_target(value, magnitude)
+        eps = max(torch.finfo(p.dtype).eps for p in self.curves.end.points)
+        moved = torch.full_like(norm, 4 * eps)
+        if self.witness.value is not None:
+            moved = torch.maximum(moved, self._moved(self.witness, eps).to(norm.device))
         mass = torch.where(self.witness.mass > 0, self.witness.mass, norm.cpu()).to(norm.device)
         return torch.where(norm > 0, moved * mass / norm.clamp(min=_TINY), 0.0)
 
-    def _moved(self, witness: Witness) -> Tensor:
-        """Relative change (T, rows) of the witnesses in calls of another width."""
+    def _moved(self, witness: Witness, eps: float) -> Tensor:
+        """Relative change (T, rows) of the witnesses under a shift of rounding size."""
         assert witness.value is not None
-        nodes = Nodes(witness.curve, witness.t, torch.ones(self.rows, 1))
-        with self.oracle.at_width(witness.calls // 2 if witness.calls > 1 else 2):  # type: ignore[attr-defined]
-            again = replace(self, watch=False).each(nodes)
-        rows = []
-        for t in range(len(again[0])):
-            moved = tuple(a[t] - b[t] for a, b in zip(again, witness.value, strict=True))
-            rows.append(
-                magnitude(moved) / magnitude(tuple(p[t] for p in witness.value)).clamp(min=_TINY)
-            )
-        return torch.stack(rows)
+        shift = min(64 * ROUNDING * eps, 1 / 64)
+        t = torch.where(witness.t > 0.5, witness.t - shift, witness.t + shift)
+        nodes = Nodes(witness.curve, t, torch.ones(self.rows, 1))
+        again = replace(self, watch=False).each(nodes)
+        change = tuple(a - b for a, b in zip(again, witness.value, strict=True))
+        moved = each_target(change, magnitude)
+        norm = each_target(witness.value, magnitude).clamp(min=_TINY)
+        return moved / norm * min(1.0, ROUNDING * eps / shift)
 
     # ------------------------------------------------------------------ units, call by call
 
@@ -223,7 +222,6 @@ class LineIntegral:
         self, found: Point, curve: Tensor, rows: Tensor, t: Tensor, norms: Tensor
     ) -> None:
         w, norm = self.witness, norms.sum(0)
-        w.calls = max(w.calls, len(rows))
         best = w.norm.scatter_reduce(0, rows, norm, "amax")
         new = ((norm == best[rows]) & (norm > w.norm[rows])).nonzero()[:, 0]
         if not len(new):

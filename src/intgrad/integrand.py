@@ -8,7 +8,7 @@ shaped like the input: conductance returns one tensor a layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -51,6 +51,8 @@ class Integrand(Protocol):
 
     unit: ClassVar[str]
     complete: ClassVar[bool]
+
+    def __call__(self, oracle: Oracle, work: Any, /) -> Point: ...
 
 
 @dataclass(frozen=True)

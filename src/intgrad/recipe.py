@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -83,10 +84,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Lost:
-    """A part of a saved recipe that cannot be brought back: a tensor, a function, a module."""
+    """A part of a saved recipe that cannot be brought back: a tensor, a function, a module.
+
+    `described` is its whole description, so that a recipe is equal to what was saved of it.
+    """
 
     description: str
-    complete: bool = True
+    described: Any = None
+    complete: ClassVar[bool] = True
+    unit: ClassVar[str] = "node"
 
     def __call__(self, *args: Any) -> Any:
         """Refuse, and say what was lost."""
@@ -100,14 +106,23 @@ def describe(part: Any) -> Any:
     """Plain data for one part: numbers and strings as they are, dataclasses by name and fields."""
     if part is None or isinstance(part, bool | int | float | str):
         return part
+    if isinstance(part, Integral | Real):  # numpy's
+        return int(part) if isinstance(part, Integral) else float(part)
+    if isinstance(part, Lost):
+        return part.described
     if isinstance(part, tuple | list):
         return [describe(p) for p in part]
-    if isinstance(part, Tensor):
-        return {"lost": f"a tensor {tuple(part.shape)} {part.dtype}, sha256 {_digest(part)}"}
     if is_dataclass(part) and not isinstance(part, type):
         own = {f.name: describe(getattr(part, f.name)) for f in fields(part)}
-        return {"part": type(part).__name__, **own}
-    return {"lost": f"the {type(part).__name__} {getattr(part, '__qualname__', '')}".strip()}
+        home, name = type(part).__module__, type(part).__qualname__
+        return {"part": name if home.startswith("intgrad.") else f"{home}.{name}", **own}
+    return {"lost": _words(part)}
+
+
+def _words(part: Any) -> str:
+    if isinstance(part, Tensor):
+        return f"a tensor {tuple(part.shape)} {part.dtype}, sha256 {_digest(part)}"
+    return f"the {type(part).__name__} {getattr(part, '__qualname__', '')}".strip()
 
 
 def restore(described: Any) -> Any:
@@ -117,19 +132,32 @@ def restore(described: Any) -> Any:
     if not isinstance(described, dict):
         return described
     if "lost" in described:
-        return Lost(described["lost"])
+        return Lost(described["lost"], described)
     values = {k: restore(v) for k, v in described.items() if k != "part"}
+    lost = [v.description for v in _leaves(tuple(values.values())) if isinstance(v, Lost)]
+    if lost:
+        return Lost(f"{described['part']} of {', '.join(lost)}", described)
     for home in HOMES:
         kind = getattr(home, described["part"], None)
-        if isinstance(kind, type) and is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind) and values.keys() <= _names(kind):
             return kind(**values)
-    return Lost(f"a part {described['part']!r} this version does not know")
+    return Lost(f"a part {described['part']!r} this version does not know", described)
+
+
+def _names(kind: Any) -> set[str]:
+    return {f.name for f in fields(kind)}
+
+
+def _leaves(part: Any) -> list[Any]:
+    return [leaf for p in part for leaf in _leaves(p)] if isinstance(part, tuple) else [part]
 
 
 def show(part: Any) -> str:
     """A part as one would write it."""
     if isinstance(part, str):
         return part
+    if isinstance(part, Lost):
+        return part.description
     described = describe(part)
     if isinstance(described, dict) and "lost" in described:
         return described["lost"]

@@ -45,7 +45,8 @@ def save(attributions: Sequence[Any], path: str | PathLike[str]) -> None:
     metadata = {"intgrad": json.dumps({"format": FORMAT, "attributions": about})}
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, metadata)
+        own = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        save_file(own, beside, metadata)  # copies, for the format refuses shared memory
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -65,12 +66,14 @@ def load(path: str | PathLike[str], kind: type, run: type) -> list[Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read as a safetensors file: {error}.") from error
-    found = None if about is None else json.loads(about)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise InputError(
-            f"{path} is no intgrad file of format {FORMAT}; write it with a.save(path)."
-        )
-    return [_unpack(a, str(i), tensors, kind, run) for i, a in enumerate(found["attributions"])]
+    try:
+        found = json.loads(about or "null")
+        if isinstance(found, dict) and found.get("format") == FORMAT:
+            packed = enumerate(found["attributions"])
+            return [_unpack(a, str(i), tensors, kind, run) for i, a in packed]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+    raise InputError(f"{path} is no intgrad file of format {FORMAT}; write it with a.save(path).")
 
 
 def _pack(a: Any, key: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -108,7 +111,8 @@ def _unpack(
         recipe=Recipe.restore(about["recipe"]),
         run=run(**{**about["run"], "notes": tuple(about["run"]["notes"])}),
         subjects=tuple(_unpack_subject(s, tensors) for s in about["subjects"]),
-        **{name: tensors.get(f"{key}.{name}") for name in NUMBERS},
+        **{n: tensors[f"{key}.{n}"] for n in NUMBERS if n != "residual"},
+        residual=tensors.get(f"{key}.residual"),
     )
 
 

@@ -56,22 +56,27 @@ def refuse_impure(oracle: TorchOracle, x: Point, rows: Tensor) -> None:
     """
     with oracle.meter.aside():
         alone = oracle.value(tuple(p[:1] for p in x), rows[:1]).flatten()
-        both = oracle.value(x, rows).reshape(len(alone), len(rows))[:, 0]
-        slack = torch.finfo(x[0].dtype).eps ** 0.5 * torch.maximum(alone.abs(), both.abs()).max()
+        pair = oracle.value(x, rows).reshape(len(alone), len(rows))
+        both = pair[:, 0]
+        scale = torch.cat([alone, pair.flatten()]).abs().nan_to_num(0.0, posinf=0.0).max()
+        slack = torch.finfo(x[0].dtype).eps ** 0.5 * scale
         if not bool((alone - both).abs().max() <= slack):
             again = oracle.value(tuple(p[:1] for p in x), rows[:1]).flatten()
             _refuse(alone, both, again, slack)
-        if leak_of_gradient(oracle, x, rows):
+        if oracle.width > 1 and leak_of_gradient(oracle, x, rows):
             raise ModelError(
                 _LEAK.format("the gradient of one row with respect to another is not 0")
             )
 
 
 def leak_of_gradient(oracle: TorchOracle, x: Point, rows: Tensor) -> bool:
-    """Whether the first value of a call of two has a gradient at the second point."""
+    """Whether the first value of a call of two has a gradient at the second point.
+
+    NaN is no leak: 0 times the infinite slope of a sqrt or log at 0.
+    """
     first = lambda output, which: _first_only(oracle, output, which)  # noqa: E731
     gradient = oracle.probe(x, rows, first)
-    return any(bool(g[1:].any()) for g in gradient)
+    return any(bool(g[1:].nan_to_num(0.0).any()) for g in gradient)
 
 
 def _first_only(oracle: TorchOracle, output: Any, rows: Tensor) -> Tensor:

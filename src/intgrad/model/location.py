@@ -24,14 +24,17 @@ class Location:
     module: nn.Module | None = field(default=None, compare=False, repr=False)
 
     @contextmanager
-    def reading(self) -> Iterator[list[Tensor]]:
-        """Collect what the layer puts out, as leaves that gradients can be asked for."""
+    def reading(self, live: bool = False) -> Iterator[list[Tensor]]:
+        """Collect what the layer puts out: leaves that gradients can be asked for, or `live` tensors.
+
+        The network goes on with a copy, for it may write into it.
+        """
         seen: list[Tensor] = []
 
         def keep(output: Tensor) -> Tensor:
             leaf = output.detach().requires_grad_(output.is_floating_point())
-            seen.append(leaf)
-            return leaf
+            seen.append(output if live else leaf)
+            return seen[-1].clone()
 
         with self._hook(keep):
             yield seen
@@ -39,12 +42,12 @@ class Location:
 
     @contextmanager
     def replacing(self, point: Tensor) -> Iterator[None]:
-        """Give `point` to the rest of the network in place of the layer's own output."""
+        """Give a copy of `point` to the rest of the network in place of the layer's own output."""
         calls = []
 
         def exchange(output: Tensor) -> Tensor:
             calls.append(1)
-            return point
+            return point.clone()
 
         with self._hook(exchange):
             yield
@@ -104,7 +107,7 @@ def locate(model: object, at: str | nn.Module) -> Location:
     module = _embedding(model) if at == "embedding" else at
     if isinstance(module, str):
         module = _by_name(model, module)
-    if module not in names:
+    if not isinstance(module, nn.Module) or module not in names:
         raise InputError(f"at= is a {type(module).__name__} that is not part of this model.")
     return Location(names[module], module)
 

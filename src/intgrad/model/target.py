@@ -123,6 +123,8 @@ class Margin:
     def bind(self, scores: Tensor) -> Bound:
         """Fix both classes of every row."""
         refuse_shape(scores)
+        if scores.shape[1] < 2:
+            raise TargetError("a margin needs two classes; the model has one score a row.")
         a, _ = class_of_each_row(self.a, scores)
         rest = scores.detach().scatter(1, a[:, None], -torch.inf)
         b, _ = class_of_each_row(self.b, rest)
@@ -215,10 +217,12 @@ def as_target(target: object) -> Any:
         raise TargetError(
             f"target={target} is a bool; expected a class index such as {int(target)}."
         )
+    if isinstance(target, type):
+        raise TargetError(f"target is the class {target.__name__}; write {target.__name__}(...).")
     if hasattr(target, "bind"):
         return target
     if callable(target) and not isinstance(target, Tensor):
-        return Custom(target)
+        return Custom(target)  # type: ignore[arg-type]
     return Logit(target)  # type: ignore[arg-type]
 
 
@@ -251,7 +255,8 @@ def entry_of(output: Any, entry: Entry) -> Tensor:
     if found.ndim == 0:
         raise TargetError(
             "the model returned a single number, not one a row; expected (rows,) or (rows, "
-            "classes). Is it reduced over the batch, as a loss is?"
+            "classes). Is it reduced over the batch, as a loss is, or was the row of a call of one "
+            "squeezed away? Then use squeeze(1)."
         )
     if not found.is_floating_point():
         raise TargetError(

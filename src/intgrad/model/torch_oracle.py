@@ -8,8 +8,7 @@ no graph to them is built; buffers are exchanged for copies, so that none is ove
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +21,9 @@ from intgrad.model.cost import Meter
 from intgrad.model.location import Location
 from intgrad.model.target import Bound
 
-CPU_BUDGET = 256 << 20  # bytes one call may keep for its backward pass; fixed, so calls repeat
-WIDEST = 4096
+CPU_BUDGET = 64 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
+CPU_MOST = 1 << 30  # what a call of at least `NARROWEST` rows may keep instead
+NARROWEST, WIDEST = 4, 4096
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
 
@@ -62,6 +62,11 @@ class TorchOracle:
         self.width = self.fixed or 0
         self.padded = self.fixed is not None
         self.held = _held(self.model, self.differentiable)
+        twice = sorted(set(self.given) & set(self.structure.keys))
+        if twice:
+            raise InputError(
+                f"given= and x both name {twice}; a tensor is either explained or given."
+            )
 
     @property
     def targets(self) -> int | None:
@@ -95,8 +100,14 @@ class TorchOracle:
             return tuple(t[None] for t in self._read(point, which, keep))
 
         if not self.width:
-            with self.meter.aside(), torch.enable_grad():
-                row = _bytes_for_backward(self, lambda: ask(tuple(p[:1] for p in raw), rows[:1]))
+            one = lambda: ask(tuple(p[:1] for p in raw), rows[:1])  # noqa: E731
+            try:
+                with self.meter.aside(), torch.enable_grad():
+                    row = _bytes_for_backward(self, one)
+            except Exception as error:
+                if _out_of_memory(error):
+                    self._halve(1, error)
+                raise
             self.width = _width_for(row, raw[0].device)
         with torch.set_grad_enabled(self.differentiable):
             kept, *features = self._in_calls(raw, rows, ask)
@@ -109,20 +120,10 @@ class TorchOracle:
             number = keep(self._output(self._entered(leaves), rows), rows)
             if not number.requires_grad:
                 return tuple(torch.zeros_like(leaf) for leaf in leaves)
-            found = torch.autograd.grad(number, leaves, allow_unused=True)
+            found = _differentiate(number, leaves)
         self.meter.count(rows, 1)
         pairs = zip(leaves, found, strict=True)
-        return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in pairs)
-
-    @contextmanager
-    def at_width(self, width: int) -> Iterator[None]:
-        """Make every call exactly `width` rows for a while."""
-        before = self.width, self.padded
-        self.width, self.padded = width, True
-        try:
-            yield
-        finally:
-            self.width, self.padded = before
+        return tuple(_or_zeros(g, leaf) for leaf, g in pairs)
 
     # ------------------------------------------------------------------ one call of the model
 
@@ -141,20 +142,12 @@ class TorchOracle:
         return (values if self.differentiable else values.detach(), *gradient)
 
     def _backward(self, values: Tensor, leaves: Point) -> list[Tensor]:
-        found = []
-        for t, value in enumerate(values):
-            more = self.differentiable or t + 1 < len(values)
-            found.append(
-                torch.autograd.grad(
-                    value.sum(), leaves, retain_graph=more, create_graph=self.differentiable,
-                    allow_unused=True,
-                )
-            )  # fmt: skip
-        return [
-            torch.stack([torch.zeros_like(leaf) if g is None else g for g in per])
-            if len(per) > 1 else (torch.zeros_like(leaf) if per[0] is None else per[0])[None]
-            for leaf, per in zip(leaves, zip(*found, strict=True), strict=True)
-        ]  # fmt: skip
+        live, last = self.differentiable, len(values) - 1
+        found = [
+            _differentiate(value.sum(), leaves, live or t < last, live)
+            for t, value in enumerate(values)
+        ]
+        return [_stacked([_or_zeros(g[i], leaf) for g in found]) for i, leaf in enumerate(leaves)]
 
     def _values(self, x: Point, rows: Tensor) -> tuple[Tensor]:
         with torch.set_grad_enabled(self.differentiable):
@@ -167,7 +160,7 @@ class TorchOracle:
         if self.location.module is None:
             kept = keep(self._call(tuple(_fresh(p) for p in raw), rows, clone=True), rows)
         else:
-            with self.location.reading() as seen:
+            with self.location.reading(live=self.differentiable) as seen:
                 kept = keep(self._call(tuple(p.clone() for p in raw), rows), rows)
             features = (seen[0],)
         self.meter.count(rows, 0)
@@ -189,13 +182,14 @@ class TorchOracle:
             return self._call(tuple(p.index_select(0, rows.to(p.device)) for p in self.raw), rows)
 
     def _entered(self, leaves: Point) -> Point:
-        return tuple(p.clone() for p in leaves) if self.copies else leaves
+        copied = self.copies or self.differentiable
+        return tuple(p.clone() for p in leaves) if copied else leaves
 
     def _call(self, x: Point, rows: Tensor, clone: bool = False) -> Any:
         args, named = self._arguments(tuple(p.clone() for p in x) if clone else x, rows)
         try:
             if self.held is None:
-                return self.model(*args, **named)
+                return self._as_is()(*args, **named)
             assert isinstance(self.model, nn.Module)
             return torch.func.functional_call(self.model, self.held, args, named, strict=False)
         except IntgradError:
@@ -207,6 +201,13 @@ class TorchOracle:
                 self.copies = True  # the model writes into its input: hand it copies from now on
                 return self._call(x, rows, clone=True)
             raise ModelError(explain(error, self.model, x, rows, self.given)) from error
+
+    def _as_is(self) -> Callable[..., Any]:
+        """The model; what a compiled one was made of, where its backward must run more than once."""
+        if not self.differentiable and self.targets is None:
+            return self.model
+        made_of = getattr(self.model, "_torchdynamo_orig_callable", self.model)
+        return getattr(self.model, "_orig_mod", made_of)
 
     def _arguments(self, x: Point, rows: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         named = {k: v.index_select(0, rows.to(v.device)) for k, v in self.given.items()}
@@ -255,6 +256,7 @@ class TorchOracle:
         return tuple(f[:, : len(rows)] for f in found)
 
     def _halve(self, tried: int, error: Exception) -> None:
+        tried = max(tried, self.width) if self.padded else tried
         if self.padded or tried == 1:
             remedy = "choose a smaller width=" if tried > 1 else "use a smaller input or model"
             raise ModelError(f"a call of {tried} rows does not fit in memory; {remedy}.") from error
@@ -271,6 +273,34 @@ def _held(model: object, differentiable: bool) -> dict[str, Tensor] | None:
     parameters = {n: plain(p) for n, p in live.items() if p.requires_grad or p.is_inference()}
     buffers = {n: b.clone() for n, b in model.named_buffers() if type(b) is Tensor}
     return {**parameters, **buffers} or None
+
+
+def _differentiate(
+    number: Tensor, leaves: Point, retain: bool = False, create: bool = False
+) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(
+            number, leaves, retain_graph=retain, create_graph=create, allow_unused=True
+        )
+    except Exception as error:
+        if _out_of_memory(error):
+            raise
+        raise ModelError(
+            f"the model's backward pass failed: {type(error).__name__}: {_last_line(error)}"
+        ) from error
+
+
+def _or_zeros(gradient: Tensor | None, leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if gradient is None else gradient
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[-1]
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Tensors (n, ...) as one (T, n, ...); a single one is not copied."""
+    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def _fresh(part: Tensor) -> Tensor:
@@ -292,18 +322,24 @@ def _bytes_for_backward(oracle: TorchOracle, ask: Callable[[], object]) -> int:
                 kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        ask()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            ask()
+    except ModelError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        return CPU_BUDGET // 64  # torch.func inside the model hides what it keeps
     features = sum(p[:1].numel() * p.element_size() for p in oracle.raw)
     return sum(kept.values()) + 4 * features
 
 
 def _width_for(row: int, device: torch.device) -> int:
     """The power of two of rows whose backward fits the budget: fixed numbers, so calls repeat."""
-    budget = CPU_BUDGET
+    budget, most = CPU_BUDGET, CPU_MOST
     if device.type == "cuda":
-        budget = torch.cuda.get_device_properties(device).total_memory // 8
-    fit = max(1, min(WIDEST, budget // max(row, 1)))
+        budget = most = torch.cuda.get_device_properties(device).total_memory // 8
+    row = max(row, 1)
+    fit = min(WIDEST, max(budget // row, min(NARROWEST, most // row), 1))
     return 1 << (fit.bit_length() - 1)
 
 
@@ -329,9 +365,8 @@ def explain(
         cause = f" The model computes in {sorted(map(str, floating))}: pass x.to(that dtype)."
     elif given:
         cause = f" given= passed {sorted(given)}, one entry a row; constants go into a closure."
-    said = str(error).strip().splitlines()
-    last = said[-1] if said else ""
-    return f"the model failed on {len(rows)} rows ({shapes}): {type(error).__name__}: {last}{cause}"
+    said = f"{type(error).__name__}: {_last_line(error)}"
+    return f"the model failed on {len(rows)} rows ({shapes}): {said}{cause}"
 
 
 def row_extras(given: object, rows: int) -> dict[str, Tensor]:

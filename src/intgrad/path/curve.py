@@ -117,7 +117,8 @@ def _travel(path: Path, t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor
     velocity: Callable[..., Tensor] | None = getattr(path, "velocity", None)
     if velocity is not None:
         return path(t, a, b), velocity(t, a, b)
-    return torch.func.jvp(lambda s: path(s, a, b), (t,), (torch.ones_like(t),))
+    point, found = torch.func.jvp(lambda s: path(s, a, b), (t,), (torch.ones_like(t),))[:2]
+    return point, found
 
 
 def polyline(knots: Point, curves: Curves) -> Curves:

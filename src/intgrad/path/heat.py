@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from intgrad._types import wide
+
 
 def heat(x: Tensor, sigma: float, axes: tuple[int, ...]) -> Tensor:
     """Blur `x` along `axes` with a Gaussian of `sigma` samples, mirrored at the borders.
@@ -15,14 +17,8 @@ def heat(x: Tensor, sigma: float, axes: tuple[int, ...]) -> Tensor:
     window is cut off and the mean is kept. An infinite sigma leaves the mean alone.
     """
     for axis in axes:
-        kernel = _kernel(x.shape[axis], sigma).to(
-            x.device, torch.promote_types(x.dtype, torch.float32)
-        )
-        x = (
-            torch.tensordot(x.to(kernel.dtype), kernel, dims=([axis], [1]))
-            .movedim(-1, axis)
-            .to(x.dtype)
-        )
+        kernel = _kernel(x.shape[axis], sigma).to(x.device, wide(x.dtype))
+        x = (x.movedim(axis, -1).to(kernel.dtype) @ kernel.T).movedim(-1, axis).to(x.dtype)
     return x
 
 

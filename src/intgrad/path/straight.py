@@ -13,9 +13,23 @@ class Straight:
     """gamma(t) = start + t (end - start), exact at both ends; velocity end - start."""
 
     def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Points at t; ``lerp`` meets both ends without rounding."""
-        return torch.lerp(start, end, t)
+        """Points at t.
+
+        One multiplication and one addition, each rounded once: a fused ``lerp`` rounds
+        differently for different memory layouts, and a point would depend on its batch mates.
+        """
+        point = t * _difference(start, end)
+        point = point + start if point.requires_grad else point.add_(start)
+        last = t == 1
+        return torch.where(last, end, point) if bool(last.any()) else point
 
     def velocity(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """The constant derivative end - start, shaped like the points."""
-        return end - start
+        return _difference(start, end).expand_as(end)
+
+
+def _difference(start: Tensor, end: Tensor) -> Tensor:
+    """End - start; computed once (1, ...) where all rows are views of one."""
+    if start.stride(0) == 0 and end.stride(0) == 0:
+        return end[:1] - start[:1]
+    return end - start

@@ -20,7 +20,7 @@ class GaussLegendre:
     r"""`nodes` Gauss-Legendre points on every curve, with an error from null rules.
 
     .. math:: Q = \sum_j w_j f(t_j), \qquad
-              E^2 = \tfrac12 \sum_{k=n-2}^{n-1} \Big(\sum_j u_{jk} f(t_j)\Big)^2
+              E^2 = \sum_{k=n-2}^{n-1} \Big(\sum_j u_{jk} f(t_j)\Big)^2
 
     where u are the weights times the two highest Legendre polynomials the nodes can tell apart,
     scaled to the Euclidean length of w. On polynomials of degree below n - 2 the null rules are 0;

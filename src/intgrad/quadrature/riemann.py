@@ -1,7 +1,8 @@
 """Riemann sums and the trapezoid rule, with weights that sum to one. For reproducing papers.
 
-All of them are first order on kinked models and cost as much as better rules; each reports the
-difference to the piecewise-linear rule on every other node, an error that costs no evaluation.
+All of them are first order on kinked models and cost as much as better rules. Each reports how far
+it is from the lines drawn through its nodes (what ends and one-sidedness cost), and how far those
+are from the lines through every other node (what kinks cost): an error that costs no evaluation.
 It lies where the curve has a feature narrower than two steps.
 """
 
@@ -101,8 +102,9 @@ def uniform(
     if integral.by_panel:
         return by_panels(integral, rule.nodes, rule.rtol)
     t, weight = table
-    null = weight - linear_weights(t)
-    value, error = estimate(integral, t, weight, null[:, None])
+    fine, coarse = linear_weights(t), linear_weights(t, every=2)
+    null = torch.stack([weight - fine, fine - coarse], 1)
+    value, error = estimate(integral, t, weight, null)
     return Estimate(value, error, rule.rtol, f"{name}, {rule.nodes} nodes a curve")
 
 
@@ -118,15 +120,15 @@ def by_panels(integral: LineIntegral, panels: int, rtol: float) -> Estimate:
     return Estimate(value, unknown, rtol, f"{panels} equal panels a curve")
 
 
-def linear_weights(t: Tensor) -> Tensor:
-    """Weights at t (n,) that integrate, over [0, 1], the piecewise-linear curve through every other node.
+def linear_weights(t: Tensor, every: int = 1) -> Tensor:
+    """Weights at t (n,) that integrate over [0, 1] the lines drawn through every so many nodes.
 
-    The ends are extrapolated; NaN where there are too few nodes to compare (n < 3).
+    Beyond the first and last node the lines go on; NaN where there is nothing to compare (n < 3).
     """
     weight = torch.zeros_like(t)
     if len(t) < 3:
         return torch.full_like(t, torch.nan)
-    kept = sorted({*range(0, len(t), 2), len(t) - 1})
+    kept = sorted({*range(0, len(t), every), len(t) - 1})
     for i, j in pairwise(kept):
         a = 0.0 if i == 0 else float(t[i])
         b = 1.0 if j == len(t) - 1 else float(t[j])

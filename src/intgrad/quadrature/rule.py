@@ -62,12 +62,13 @@ def estimate(
     ----------
     weight, null
         (n,) weights of the rule, and (n, m) weights of null rules: combinations that vanish on
-        what the rule integrates exactly, scaled to the size of its error.
+        what the rule integrates exactly, scaled to the size of its error. The error map is the
+        root of the sum of their squares.
     """
     columns = torch.cat([weight[:, None], null], 1)
     sums = integral.sums(same_nodes(len(integral.curves), t, columns))
     value = tuple(s[0] for s in sums)
-    return value, tuple(s[1:].square().mean(0).sqrt() for s in sums)
+    return value, tuple(s[1:].square().sum(0).sqrt() for s in sums)
 
 
 def relative(value: Point, error: Point) -> Tensor:

@@ -1,0 +1,159 @@
+"""The certificate: f at the ends, residual, error, floor, cost, and what to warn of."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+from torch import Tensor
+
+from intgrad._types import Structure, chunks, each_target, total
+from intgrad.attribution import Attribution, Run, judge
+from intgrad.baseline import as_baseline
+from intgrad.errors import ModelError, NotConverged
+from intgrad.integral import LineIntegral
+from intgrad.model.oracle import values as values_of
+from intgrad.model.torch_oracle import TorchOracle
+from intgrad.path import Bank
+from intgrad.quadrature import Estimate
+from intgrad.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that is fixed before the first node: who is asked, along which curves, from what values."""
+
+    oracle: TorchOracle
+    structure: Structure
+    integral: LineIntegral
+    output: Tensor  # f(x), (T, rows)
+    names: tuple[str, ...]
+
+
+def certify(
+    recipe: Recipe, question: Question, estimate: Estimate, seed: int, strict: bool
+) -> Attribution:
+    """Put value, error, residual, floor and cost together, and warn where it is not converged."""
+    oracle, integral, output = question.oracle, question.integral, question.output
+    value = tuple(v.detach() for v in estimate.value)
+    wrong = estimate.error_map and tuple(e.detach() for e in estimate.error_map)
+    gain = difference(integral, output).to(value[0].device)
+    floor = integral.floor(value)
+    complete = recipe.complete and integral.curves.mask is None
+    residual = each_target(value, total) - gain if complete else None
+    baseline = output - gain.to(output.device)
+    scale = torch.maximum(output.abs(), baseline.abs())
+    error, converged = judge(value, wrong, residual, scale, estimate.rtol)
+    drop = (lambda t: t) if oracle.targets else (lambda t: t[0])
+    numbers = {"output": output, "baseline_output": baseline, "residual": residual, "floor": floor}
+    numbers |= {"error": error, "converged": converged}
+    structure = question.structure if len(value) == len(oracle.features) else Structure("tuple")
+    found = Attribution(
+        values=structure.close(tuple(drop(v) for v in estimate.value)),
+        error_map=wrong and structure.close(tuple(drop(w) for w in wrong)),
+        forwards=oracle.meter.forwards.clone(),
+        backwards=oracle.meter.backwards.clone(),
+        evaluations=oracle.meter.evaluations(),
+        targets=question.names,
+        recipe=recipe.but(at=oracle.location.name, baseline=as_baseline(recipe.baseline)),
+        run=circumstances(oracle, estimate, seed),
+        several=oracle.targets is not None,
+        **{name: None if n is None else drop(n).cpu() for name, n in numbers.items()},  # type: ignore[arg-type]
+    )
+    report_convergence(found, strict)
+    return found
+
+
+def difference(integral: LineIntegral, output: Tensor) -> Tensor:
+    """Sum over curves of weight x (f(end) - f(start)): (T, rows), in float64.
+
+    Points that several curves share are asked once; those whose weights cancel, such as the inner
+    knots of a polyline, not at all. With masks it is f(x) minus the mean f(start).
+    """
+    curves, weight = integral.curves, integral.curves.weight
+    if curves.mask is not None:
+        mass = torch.zeros(integral.rows, dtype=torch.float64).index_add(0, curves.row, weight)
+        weight = weight / mass[curves.row]
+    ends = [(curves.start, -weight, curves.row), (curves.end, weight, curves.row)]
+    if curves.start.points[0] is curves.end.points[0]:
+        index = torch.cat([curves.start.index, curves.end.index])
+        both = Bank(curves.end.points, index), torch.cat([-weight, weight]), curves.row.repeat(2)
+        ends = [both]
+    parts = [weigh_ends(integral, bank, share, row, output) for bank, share, row in ends]
+    return torch.stack(parts).sum(0)
+
+
+def weigh_ends(
+    integral: LineIntegral, bank: Bank, weight: Tensor, row: Tensor, output: Tensor
+) -> Tensor:
+    """Sum of weight x f over the points of a bank, each (row, point) asked once: (T, rows)."""
+    keys, where = torch.unique(torch.stack([row, bank.index]), dim=1, return_inverse=True)
+    share = torch.zeros(keys.shape[1], dtype=torch.float64).index_add(0, where, weight)
+    live = (share.abs() > 1e-12).nonzero()[:, 0]
+    rows, share = keys[0, live], share[live].to(output.device)
+    known = getattr(integral.oracle, "features", None)
+    if known is not None and bank.points[0] is known[0]:
+        found = output[:, rows.to(output.device)]
+    else:
+        found = ask_ends(integral, Bank(bank.points, keys[1, live]), rows)
+        refuse_nan(found, "a baseline")
+    out = torch.zeros(output.shape, dtype=torch.float64, device=output.device)
+    return out.index_add(1, rows.to(output.device), found.detach().to(out) * share)
+
+
+def ask_ends(integral: LineIntegral, bank: Bank, rows: Tensor) -> Tensor:
+    """Values (T, n) at the points of a bank, in memory bounded by the oracle's width."""
+    every = torch.arange(len(rows))
+    parts = chunks(len(rows), getattr(integral.oracle, "width", 0) or 64)
+    found = [values_of(integral.oracle, bank.take(every[p]), rows[p]) for p in parts]
+    return torch.cat(found, 1)
+
+
+def report_convergence(a: Attribution, strict: bool) -> None:
+    """Warn of rows above their tolerance, or raise if `strict`."""
+    missed = (~a.converged).reshape(-1, len(a)).any(0).nonzero()[:, 0].tolist()
+    if not missed:
+        return
+    worst = float(a.error.nan_to_num(torch.inf).max())
+    rows = ", ".join(map(str, missed[:8])) + (" ..." if len(missed) > 8 else "")
+    known = (
+        f"an estimated error of {worst:.2g}" if worst < torch.inf else "an error that is not known"
+    )
+    message = NotConverged(
+        f"rows {rows} have {known}; the tolerance is {a.run.rtol:.2g}. Use more nodes, such as "
+        f"quadrature=ig.GaussLegendre({4 * max(12, int(a.backwards.max()))}), or accept it with a "
+        f"larger rtol; floating-point rounding alone makes {float(a.floor.max()):.1g}."
+    )
+    if strict:
+        raise message
+    warnings.warn(message, stacklevel=4)
+
+
+def circumstances(oracle: TorchOracle, estimate: Estimate, seed: int) -> Run:
+    """What else decides the bytes of this call."""
+    notes = ("fused attention ran as its mathematical form",) if oracle.differentiable else ()
+    return Run(
+        rule=estimate.rule,
+        rtol=estimate.rtol,
+        at=oracle.location.name,
+        dtype=str(oracle.features[0].dtype).removeprefix("torch."),
+        device=oracle.raw[0].device.type,
+        width=oracle.width,
+        seed=seed,
+        threads=torch.get_num_threads(),
+        checks=oracle.meter.checks,
+        versions=f"intgrad {version('intgrad')}, torch {torch.__version__}",
+        notes=notes,
+    )
+
+
+def refuse_nan(values: Tensor, where: str) -> None:
+    """Name the first row of (T, rows) whose output is NaN or infinite."""
+    bad = ~torch.isfinite(values.detach()).all(0)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        raise ModelError(
+            f"the model's output is NaN or infinite at {where}, row {row}; expected a finite number."
+        )
