@@ -2,7 +2,7 @@
 
 from intgrad import methods
 from intgrad.attribute import attribute
-from intgrad.attribution import Attribution
+from intgrad.attribution import Attribution, load_all, save_all
 from intgrad.baseline import Blurred, Constant, Gaussian, MaskToken, Uniform, Zeros
 from intgrad.errors import (
     InputError,
@@ -45,5 +45,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "load_all",
     "methods",
+    "save_all",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from intgrad._types import Point, Structure, open_door, plain
 from intgrad.attribution import Attribution
-from intgrad.baseline import as_baseline
+from intgrad.baseline import Fixed, as_baseline
 from intgrad.certificate import Question, certify, refuse_nan
 from intgrad.errors import InputError, ModelError
 from intgrad.integral import LineIntegral
@@ -163,9 +163,7 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     refuse_nan(output, "x")
     inner = oracle.location.module is not None
     structure = Structure("tensor") if inner else oracle.structure
-    curves = (
-        begin(recipe.baseline, oracle, x, seed, read) if inner else start(recipe.baseline, x, seed)
-    )
+    curves = begin(recipe.baseline, oracle, seed, read)
     if check and oracle.width > 1:
         probe = curves.end.take(torch.tensor([0])), curves.start.take(torch.tensor([0]))
         pair = tuple(torch.cat(p) for p in zip(*probe, strict=True))
@@ -184,26 +182,28 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     return Question(oracle, structure, integral, output.detach().double(), bound.names)
 
 
-def start(baseline: Any, x: Point, seed: int) -> Curves:
+def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:
     """Curves in the features' own space."""
-    rows = torch.arange(x[0].shape[0])
+    if isinstance(baseline, Mapping) and set(baseline) == set(structure.keys):
+        baseline = {key: baseline[key] for key in structure.keys}
     chosen = as_baseline(baseline)
-    if isinstance(baseline, tuple | list | dict) and len(chosen.points) != len(x):
+    if isinstance(chosen, Fixed) and len(chosen.points) != len(x):
         raise InputError(
-            f"baseline has {len(chosen.points)} tensors and x has {len(x)}; expected as many."
+            f"baseline has {len(chosen.points)} tensors and x has {len(x)}; expected one for each."
         )
-    if getattr(chosen, "points", None) is not None and len(chosen.points) != len(x):
+    if isinstance(baseline, Mapping) and set(baseline) != set(structure.keys):
         raise InputError(
-            f"baseline is one tensor and x has {len(x)}; expected one for each of x's."
+            f"baseline has entries {sorted(baseline)} and x has {sorted(structure.keys)}; expected "
+            f"the same names."
         )
-    return chosen(x, rows, seed)
+    return chosen(x, torch.arange(x[0].shape[0]), seed)
 
 
-def begin(
-    baseline: Any, oracle: TorchOracle, x: Point, seed: int, read: Callable[..., Tensor]
-) -> Curves:
-    """Curves at a layer: from where the model carries the baseline, to where it carries x."""
-    ids = not any(p.is_floating_point() for p in oracle.raw)
+def begin(baseline: Any, oracle: TorchOracle, seed: int, read: Callable[..., Tensor]) -> Curves:
+    """Curves at the location: from where the model carries the baseline, to where it carries x."""
+    if oracle.location.module is None:
+        return start(baseline, oracle.raw, oracle.structure, seed)
+    x, ids = oracle.features, not any(p.is_floating_point() for p in oracle.raw)
     if ids and baseline is None:
         raise InputError(
             "a text baseline must be named: baseline=ig.MaskToken(tokenizer.mask_token_id, "
@@ -211,12 +211,11 @@ def begin(
         )
     chosen = as_baseline(baseline)
     if ids and not getattr(chosen, "tokens", False):
-        return start(chosen, x, seed)
-    raw = start(chosen, oracle.raw, seed)
-    carried, _ = oracle.read(raw.start.take(torch.arange(len(raw))), raw.row, read)
-    return Curves(
-        raw.row, Bank(carried, torch.arange(len(raw))), Bank(x, raw.end.index), raw.weight
-    )
+        return start(chosen, x, Structure("tensor"), seed)
+    raw = start(baseline, oracle.raw, oracle.structure, seed)
+    every = torch.arange(len(raw))
+    carried, _ = oracle.read(raw.start.take(every), raw.row, read)
+    return Curves(raw.row, Bank(carried, every), Bank(x, raw.end.index), raw.weight)
 
 
 def refuse_ids(raw: Point, structure: Structure) -> None:
@@ -239,7 +238,7 @@ def refuse_detour(oracle: TorchOracle, x: Point, output: Tensor) -> None:
     if not bool(moved <= slack):
         raise ModelError(
             f"the model answers {float(moved):.2g} differently when {oracle.location.name!r} is given its "
-            f"own output back, so it is not the only way through. Choose another layer."
+            f"own output back: more of it is used than its output. Choose another layer."
         )
 
 

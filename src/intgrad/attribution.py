@@ -183,7 +183,7 @@ class Attribution:
     @staticmethod
     def load(path: str | PathLike[str]) -> Attribution:
         """Read what `save` wrote; nothing in the file is executed."""
-        found = storage.load(path, Attribution, Run)
+        found = load_all(path)
         if len(found) != 1:
             raise InputError(f"{path} holds {len(found)} attributions; use intgrad.load_all.")
         return found[0]
@@ -276,6 +276,16 @@ def judge(
         wrong = torch.maximum(wrong, residual.abs())
     error = torch.where(wrong == 0, 0.0, wrong / norm)
     return error, (error <= rtol) | (wrong <= ATOL * scale.to(wrong))
+
+
+def save_all(attributions: Sequence[Attribution], path: str | PathLike[str]) -> None:
+    """Write several attributions to one safetensors file."""
+    storage.save(attributions, path)
+
+
+def load_all(path: str | PathLike[str]) -> list[Attribution]:
+    """Read every attribution of a file; nothing in it is executed."""
+    return storage.load(path, Attribution, Run)
 
 
 def _apply(change: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
