@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,6 +15,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def data_root() -> Path:
     """INTGRAD_DATA, or ``shared/data`` beside the repository; it may not exist."""
     return Path(os.environ.get("INTGRAD_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+def load_nets(root: Path) -> ModuleType:
+    """The loaders that stand beside the data, under a name of their own."""
+    spec = importlib.util.spec_from_file_location("data_nets", root / "nets.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Hand-checkable answers: integrated gradients where the truth is known on paper."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def between(f, x, kinks=(), start=None, **parts):
     """Integrated gradients as an exact sum over the stretches between known kinks."""
     total, edges = 0, [0.0, *kinks, 1.0]
     start = torch.zeros_like(x) if start is None else start
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         ends = start + a * (x - start), start + b * (x - start)
         total = total + ig.attribute(f, ends[1], baseline=ends[0], quadrature=DENSE, **parts).values
     return total

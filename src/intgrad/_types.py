@@ -7,6 +7,7 @@ remembers its structure; `Structure.close` gives results back in the shape the u
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Structure:
         return tuple(f"x[{k!r}]" for k in (self.keys or range(size)))
 
 
-def flatten(x: object, name: str = "x") -> tuple[Point, Structure]:
+def flatten(x: Any, name: str = "x") -> tuple[Point, Structure]:
     """Take a tensor, tuple, list or mapping of tensors apart."""
     if isinstance(x, Tensor):
         return (x,), Structure("tensor")
@@ -97,6 +98,24 @@ def refuse_nonfinite(part: Tensor, name: str) -> None:
     bad = ~torch.isfinite(part).reshape(part.shape[0], -1).all(1)
     row = int(bad.nonzero()[0])
     raise InputError(f"{name} holds NaN or infinity in row {row}; expected finite numbers.")
+
+
+def whole_number(value: object, name: str, least: int | None = None) -> int:
+    """A whole number, numpy's too; no bool, and no less than `least`.
+
+    Raises
+    ------
+    InputError
+        Anything else.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or (least is not None and number < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise InputError(f"{name}={value!r}; expected a whole number{bound}.")
+    return number
 
 
 def plain(part: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from intgrad._types import Point, Structure, open_door, plain
+from intgrad._types import Point, Structure, open_door, plain, whole_number
 from intgrad.attribution import Attribution
 from intgrad.baseline import Fixed, as_baseline
 from intgrad.certificate import Question, certify, refuse_nan
@@ -20,8 +20,9 @@ from intgrad.integral import LineIntegral
 from intgrad.model.checks import refuse_impure, refuse_training
 from intgrad.model.cost import Meter
 from intgrad.model.location import locate
+from intgrad.model.refusals import row_extras
 from intgrad.model.target import as_target, reader
-from intgrad.model.torch_oracle import TorchOracle, row_extras
+from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import Bank, Curves, Straight
 from intgrad.recipe import Recipe
 
@@ -132,9 +133,10 @@ def explain(
     progress
         True for a bar, or a function told how many rows went through the model.
     """
-    if width is not None and (isinstance(width, bool) or not isinstance(width, int) or width < 1):
-        raise InputError(f"width={width!r}; expected a whole number of rows, at least 1.")
-    with calm(differentiable), bar(progress) as tick:
+    width = None if width is None else whole_number(width, "width", 1)
+    seed = whole_number(seed, "seed")
+    refuse_parts(recipe)
+    with calm(model, differentiable), bar(progress) as tick:
         raw, structure = open_door(x)
         raw = raw if differentiable else tuple(plain(p) for p in raw)
         rows = raw[0].shape[0]
@@ -164,19 +166,15 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     inner = oracle.location.module is not None
     structure = Structure("tensor") if inner else oracle.structure
     curves = begin(recipe.baseline, oracle, seed, read)
-    if check and oracle.width > 1:
-        probe = curves.end.take(torch.tensor([0])), curves.start.take(torch.tensor([0]))
-        pair = tuple(torch.cat(p) for p in zip(*probe, strict=True))
-        refuse_impure(oracle, pair, curves.row[[0, 0]])
+    if check and oracle.width > 1 and (longest := moving(curves)) is not None:
+        ends = curves.end.take(longest), curves.start.take(longest)
+        pair = tuple(torch.cat(p) for p in zip(*ends, strict=True))
+        refuse_impure(oracle, pair, curves.row[longest].repeat(2))
     if inner:
         refuse_detour(oracle, x, output)
-    path = recipe.path
+    path: Any = recipe.path
     if hasattr(path, "trace"):
         curves, path = path.trace(oracle, curves), Straight()
-    if not callable(path):
-        raise InputError(
-            f"path={path!r} is not a path; expected a callable (t, start, end) -> point."
-        )
     watch = not oracle.differentiable
     integral = LineIntegral(oracle, curves, path, recipe.integrand, len(every), watch)
     return Question(oracle, structure, integral, output.detach().double(), bound.names)
@@ -218,6 +216,30 @@ def begin(baseline: Any, oracle: TorchOracle, seed: int, read: Callable[..., Ten
     return Curves(raw.row, Bank(carried, every), Bank(x, raw.end.index), raw.weight)
 
 
+def moving(curves: Curves) -> Tensor | None:
+    """The first curve whose ends differ, as an index (1,); None where all stand still."""
+    for i in range(len(curves)):
+        one = torch.tensor([i])
+        ends = zip(curves.start.take(one), curves.end.take(one), strict=True)
+        if not all(torch.equal(a, b) for a, b in ends):
+            return one
+    return None
+
+
+def refuse_parts(recipe: Recipe) -> None:
+    """Refuse numbers, strings and classes where a path, a quadrature or an integrand is meant."""
+    wanted = {
+        "path": "a callable (t, start, end) -> point, such as ig.Straight()",
+        "quadrature": "a rule, such as ig.GaussLegendre(48)",
+        "integrand": "an integrand, such as intgrad.integrand.GradientVelocity()",
+    }
+    for name, example in wanted.items():
+        part = getattr(recipe, name)
+        usable = callable(part) or (name == "path" and hasattr(part, "trace"))
+        if isinstance(part, type) or not usable:
+            raise InputError(f"{name}={part!r} is not understood; expected {example}.")
+
+
 def refuse_ids(raw: Point, structure: Structure) -> None:
     """At the input, only real numbers can be explained."""
     for name, part in zip(structure.names(len(raw)), raw, strict=True):
@@ -246,20 +268,40 @@ def refuse_detour(oracle: TorchOracle, x: Point, output: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def calm(differentiable: bool) -> Iterator[None]:
-    """Leave inference mode, keep the caller's random state, and double backward possible."""
+def calm(model: object, differentiable: bool) -> Iterator[None]:
+    """Leave inference mode, keep the caller's random state and buffers, and double backward."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.random.fork_rng(devices))
         if differentiable:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.callback(keep_buffers(model))
         yield
+
+
+def keep_buffers(model: object) -> Callable[[], None]:
+    """Copy a module's buffers; what it returns writes back those that changed.
+
+    Most models run on copies anyway; compiled and scripted ones are called as they are.
+    """
+    buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
+    before = [(b, b.detach().clone()) for b in buffers]
+
+    def restore() -> None:
+        with torch.no_grad():
+            for buffer, kept in before:
+                if not torch.equal(buffer, kept):
+                    buffer.copy_(kept)
+
+    return restore
 
 
 @contextlib.contextmanager
 def bar(progress: bool | Callable[[int], None]) -> Iterator[Callable[[int], None] | None]:
     """A tqdm bar, the caller's own function, or nothing."""
+    if not isinstance(progress, bool) and not callable(progress):
+        raise InputError(f"progress={progress!r}; expected True, or a function of a row count.")
     if progress is True:
         with tqdm(unit=" rows", desc="intgrad", leave=False) as shown:
 

@@ -216,21 +216,34 @@ class Attribution:
 
     def _recertify(self, change: Callable[[Point], Point], structure: Structure) -> Attribution:
         values = change(flatten(self.values, "values")[0])
-        wrong = self.error_map is not None and change(flatten(self.error_map, "error_map")[0])
+        wrong = None
+        if self.error_map is not None:
+            wrong = structure.close(change(flatten(self.error_map, "error_map")[0]))
+        return self.carried(structure.close(values), wrong)
+
+    def carried(self, values: Tree, error_map: Tree | None) -> Attribution:
+        """The same answer on other features, with error and convergence drawn up anew.
+
+        Parameters
+        ----------
+        values, error_map
+            What each new feature got, summing to what the old ones did, and its absolute error.
+        """
         lift = (lambda t: t) if self.several else (lambda t: t[None])
         drop = (lambda t: t) if self.several else (lambda t: t[0])
-        residual = None if self.residual is None else lift(self.residual.to(values[0].device))
+        point = tuple(lift(v.detach()) for v in flatten(values, "values")[0])
+        wrong = None if error_map is None else flatten(error_map, "error_map")[0]
         error, converged = judge(
-            tuple(lift(v.detach()) for v in values),
-            tuple(lift(w) for w in wrong) if wrong else None,
-            residual,
+            point,
+            None if wrong is None else tuple(lift(w) for w in wrong),
+            None if self.residual is None else lift(self.residual.to(point[0].device)),
             lift(torch.maximum(self.output.abs(), self.baseline_output.abs())),
             self.run.rtol,
         )
         return replace(
             self,
-            values=structure.close(values),
-            error_map=structure.close(wrong) if wrong else None,
+            values=values,
+            error_map=error_map,
             error=drop(error).cpu(),
             converged=drop(converged).cpu(),
         )

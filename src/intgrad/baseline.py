@@ -83,7 +83,12 @@ class Blurred:
                     f"Blurred needs (rows, channels, ...) with neighbours to blur; x has shape "
                     f"{tuple(part.shape)}."
                 )
-        return bind_rows(tuple(heat(p, self.sigma, tuple(range(2, p.ndim))) for p in x), x)
+        return bind_rows(tuple(self._each(p) for p in x), x)
+
+    def _each(self, part: Tensor) -> Tensor:
+        """Row by row: a product of matrices rounds differently with other rows beside it."""
+        axes = tuple(range(2, part.ndim))
+        return torch.cat([heat(row[None], self.sigma, axes) for row in part])
 
 
 @dataclass(frozen=True)

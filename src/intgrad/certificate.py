@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -62,7 +64,7 @@ def certify(
         several=oracle.targets is not None,
         **{name: None if n is None else drop(n).cpu() for name, n in numbers.items()},  # type: ignore[arg-type]
     )
-    report_convergence(found, strict)
+    report_convergence([found], strict)
     return found
 
 
@@ -111,24 +113,38 @@ def ask_ends(integral: LineIntegral, bank: Bank, rows: Tensor) -> Tensor:
     return torch.cat(found, 1)
 
 
-def report_convergence(a: Attribution, strict: bool) -> None:
+def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     """Warn of rows above their tolerance, or raise if `strict`."""
-    missed = (~a.converged).reshape(-1, len(a)).any(0).nonzero()[:, 0].tolist()
+    missed = [(a, row) for a in found for row in _missed(a)]
     if not missed:
         return
-    worst = float(a.error.nan_to_num(torch.inf).max())
-    rows = ", ".join(map(str, missed[:8])) + (" ..." if len(missed) > 8 else "")
-    known = (
-        f"an estimated error of {worst:.2g}" if worst < torch.inf else "an error that is not known"
-    )
+    errors = torch.stack([a.error[..., row].max() for a, row in missed])
+    known = "an error that is not known"
+    if bool(torch.isfinite(errors).all()):
+        known = f"an estimated error of up to {float(errors.max()):.2g}"
+    names = [a.subjects[row].name if a.subjects else f"row {row}" for a, row in missed]
+    spent = max(int(a.backwards.max()) for a in found)
     message = NotConverged(
-        f"rows {rows} have {known}; the tolerance is {a.run.rtol:.2g}. Use more nodes, such as "
-        f"quadrature=ig.GaussLegendre({4 * max(12, int(a.backwards.max()))}), or accept it with a "
-        f"larger rtol; floating-point rounding alone makes {float(a.floor.max()):.1g}."
+        f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "
+        f"{found[0].run.rtol:.2g}. Use more nodes, such as quadrature=ig.GaussLegendre({4 * spent}), "
+        f"or accept it with a larger rtol; rounding alone makes "
+        f"{max(float(a.floor.max()) for a in found):.1g}."
     )
     if strict:
         raise message
-    warnings.warn(message, stacklevel=4)
+    warnings.warn(message, stacklevel=_outside())
+
+
+def _missed(a: Attribution) -> list[int]:
+    return (~a.converged).reshape(-1, len(a)).any(0).nonzero()[:, 0].tolist()
+
+
+def _outside() -> int:
+    """How many frames up the caller's own code is, so that a warning points there."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("intgrad"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def circumstances(oracle: TorchOracle, estimate: Estimate, seed: int) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Integral, Real
@@ -11,17 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from intgrad import baseline as baselines
-from intgrad import integrand as integrands
-from intgrad import path as paths
-from intgrad import quadrature as quadratures
 from intgrad.baseline import Zeros
 from intgrad.errors import Unsupported
 from intgrad.integrand import GradientVelocity
 from intgrad.path import Straight
 from intgrad.quadrature import GaussLegendre
-
-HOMES = (baselines, paths, quadratures, integrands)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +109,7 @@ def describe(part: Any) -> Any:
         return [describe(p) for p in part]
     if is_dataclass(part) and not isinstance(part, type):
         own = {f.name: describe(getattr(part, f.name)) for f in fields(part)}
-        home, name = type(part).__module__, type(part).__qualname__
-        return {"part": name if home.startswith("intgrad.") else f"{home}.{name}", **own}
+        return {"part": type(part).__qualname__, "home": type(part).__module__, **own}
     return {"lost": _words(part)}
 
 
@@ -126,22 +120,22 @@ def _words(part: Any) -> str:
 
 
 def restore(described: Any) -> Any:
-    """One part back from its description; classes are looked for in intgrad's own files alone."""
+    """One part back from its description; only classes of intgrad, already imported, are called."""
     if isinstance(described, list):
         return tuple(restore(d) for d in described)
     if not isinstance(described, dict):
         return described
     if "lost" in described:
         return Lost(described["lost"], described)
-    values = {k: restore(v) for k, v in described.items() if k != "part"}
+    home, name = str(described.get("home")), described["part"]
+    values = {k: restore(v) for k, v in described.items() if k not in ("part", "home")}
     lost = [v.description for v in _leaves(tuple(values.values())) if isinstance(v, Lost)]
     if lost:
-        return Lost(f"{described['part']} of {', '.join(lost)}", described)
-    for home in HOMES:
-        kind = getattr(home, described["part"], None)
-        if isinstance(kind, type) and is_dataclass(kind) and values.keys() <= _names(kind):
-            return kind(**values)
-    return Lost(f"a part {described['part']!r} this version does not know", described)
+        return Lost(f"{name} of {', '.join(lost)}", described)
+    kind = getattr(sys.modules.get(home), name, None) if home.startswith("intgrad.") else None
+    if isinstance(kind, type) and is_dataclass(kind) and values.keys() <= _names(kind):
+        return kind(**values)
+    return Lost(f"the part {name} of {home}, which is not imported or not known here", described)
 
 
 def _names(kind: Any) -> set[str]:

@@ -47,9 +47,19 @@ def save(attributions: Sequence[Any], path: str | PathLike[str]) -> None:
     try:
         own = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         save_file(own, beside, metadata)  # copies, for the format refuses shared memory
+        beside.chmod(
+            0o666 & ~_umask()
+        )  # safetensors makes it private; it is as public as its folder
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What this process takes from the mode of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load(path: str | PathLike[str], kind: type, run: type) -> list[Any]:

@@ -19,11 +19,9 @@ from intgrad._types import Point, Structure, plain
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
 from intgrad.model.cost import Meter
 from intgrad.model.location import Location
+from intgrad.model.memory import bytes_for_backward, out_of_memory, width_for
+from intgrad.model.refusals import explain, last_line
 from intgrad.model.target import Bound
-
-CPU_BUDGET = 64 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
-CPU_MOST = 1 << 30  # what a call of at least `NARROWEST` rows may keep instead
-NARROWEST, WIDEST = 4, 4096
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
 
@@ -103,12 +101,12 @@ class TorchOracle:
             one = lambda: ask(tuple(p[:1] for p in raw), rows[:1])  # noqa: E731
             try:
                 with self.meter.aside(), torch.enable_grad():
-                    row = _bytes_for_backward(self, one)
+                    row = bytes_for_backward(self, one)
             except Exception as error:
-                if _out_of_memory(error):
+                if out_of_memory(error):
                     self._halve(1, error)
                 raise
-            self.width = _width_for(row, raw[0].device)
+            self.width = width_for(row, raw[0].device)
         with torch.set_grad_enabled(self.differentiable):
             kept, *features = self._in_calls(raw, rows, ask)
         return (tuple(f[0] for f in features) or raw), kept[0]
@@ -195,7 +193,7 @@ class TorchOracle:
         except IntgradError:
             raise
         except Exception as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 raise
             if "a leaf Variable that requires grad" in str(error) and not self.copies:
                 self.copies = True  # the model writes into its input: hand it copies from now on
@@ -233,7 +231,7 @@ class TorchOracle:
             try:
                 done.append(self._padded(tuple(p[part] for p in x), rows[part], ask))
             except Exception as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 self._halve(part.stop - part.start, error)
             else:
@@ -283,19 +281,15 @@ def _differentiate(
             number, leaves, retain_graph=retain, create_graph=create, allow_unused=True
         )
     except Exception as error:
-        if _out_of_memory(error):
+        if out_of_memory(error):
             raise
         raise ModelError(
-            f"the model's backward pass failed: {type(error).__name__}: {_last_line(error)}"
+            f"the model's backward pass failed: {type(error).__name__}: {last_line(error)}"
         ) from error
 
 
 def _or_zeros(gradient: Tensor | None, leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[-1]
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
@@ -306,90 +300,3 @@ def _stacked(parts: list[Tensor]) -> Tensor:
 def _fresh(part: Tensor) -> Tensor:
     """A copy that gradients can be asked for, where it is one of real numbers."""
     return part.clone().requires_grad_(part.is_floating_point() and torch.is_grad_enabled())
-
-
-def _bytes_for_backward(oracle: TorchOracle, ask: Callable[[], object]) -> int:
-    """What one row keeps for its backward pass, counted without parameters, on any device."""
-    own = set()
-    if isinstance(oracle.model, nn.Module):
-        own = {p.untyped_storage().data_ptr() for p in oracle.model.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if tensor.layout == torch.strided and tensor.device.type != "meta":
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            ask()
-    except ModelError as error:
-        if "saved tensor hooks" not in str(error):
-            raise
-        return CPU_BUDGET // 64  # torch.func inside the model hides what it keeps
-    features = sum(p[:1].numel() * p.element_size() for p in oracle.raw)
-    return sum(kept.values()) + 4 * features
-
-
-def _width_for(row: int, device: torch.device) -> int:
-    """The power of two of rows whose backward fits the budget: fixed numbers, so calls repeat."""
-    budget, most = CPU_BUDGET, CPU_MOST
-    if device.type == "cuda":
-        budget = most = torch.cuda.get_device_properties(device).total_memory // 8
-    row = max(row, 1)
-    fit = min(WIDEST, max(budget // row, min(NARROWEST, most // row), 1))
-    return 1 << (fit.bit_length() - 1)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "can't allocate memory" in str(error)
-
-
-def explain(
-    error: Exception, model: object, x: Point, rows: Tensor, given: dict[str, Tensor]
-) -> str:
-    """Say in one sentence why the model refused its input, with the likely cause first."""
-    shapes = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in x)
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    cause = ""
-    floating = {p.dtype for p in parameters if p.is_floating_point()}
-    mine = {p.dtype for p in x if p.is_floating_point()}
-    devices = {p.device for p in parameters}
-    if devices and not {p.device for p in x} <= devices:
-        cause = f" The model is on {sorted(map(str, devices))}: move x there with x.to(device)."
-    elif mine and floating and not mine <= floating:
-        cause = f" The model computes in {sorted(map(str, floating))}: pass x.to(that dtype)."
-    elif given:
-        cause = f" given= passed {sorted(given)}, one entry a row; constants go into a closure."
-    said = f"{type(error).__name__}: {_last_line(error)}"
-    return f"the model failed on {len(rows)} rows ({shapes}): {said}{cause}"
-
-
-def row_extras(given: object, rows: int) -> dict[str, Tensor]:
-    """Check `given=`: tensors by name, one entry a row.
-
-    Raises
-    ------
-    InputError
-        Not a dict of tensors, or a tensor that does not have one entry a row.
-    """
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise InputError(f"given is a {type(given).__name__}; expected a dict of named tensors.")
-    for name, value in given.items():
-        if not isinstance(value, Tensor):
-            raise InputError(
-                f"given[{name!r}] is a {type(value).__name__}; expected a tensor with one entry a "
-                f"row. Put constants into a closure: lambda x: model(x, {name}=...)."
-            )
-        if value.ndim == 0 or value.shape[0] != rows:
-            raise InputError(
-                f"given[{name!r}] has shape {tuple(value.shape)}; expected {rows} rows like x. If it "
-                f"does not belong to the rows, put it into a closure: lambda x: model(x, {name}=...)."
-            )
-    return {str(k): plain(v) for k, v in given.items()}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from intgrad._types import Point
+from intgrad._types import Point, whole_number
 from intgrad.errors import Unsupported
 from intgrad.integral import LineIntegral
-from intgrad.quadrature.rule import Estimate, estimate, relative, whole
+from intgrad.quadrature.rule import Estimate, estimate, relative
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class GaussLegendre:
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         """Value and error of every row. Costs `nodes` gradients a curve."""
-        whole(self.nodes)
+        whole_number(self.nodes, "nodes", 1)
         if integral.by_panel:
             raise Unsupported(
                 f"{type(integral.integrand).__name__} contributes panel by panel, and Gauss points "

@@ -14,9 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from intgrad._types import Point
+from intgrad._types import Point, whole_number
 from intgrad.integral import LineIntegral, Panels
-from intgrad.quadrature.rule import Estimate, estimate, whole
+from intgrad.quadrature.rule import Estimate, estimate
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Trapezoid:
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         """Costs `nodes` gradients a curve."""
-        whole(self.nodes, least=2)
+        whole_number(self.nodes, "nodes", 2)
         t = torch.linspace(0, 1, self.nodes, dtype=torch.float64)
         weight = torch.full_like(t, 1 / (self.nodes - 1))
         weight[[0, -1]] /= 2
@@ -110,7 +110,7 @@ def uniform(
 
 def by_panels(integral: LineIntegral, panels: int, rtol: float) -> Estimate:
     """N equal panels a curve, each contributing for itself; the error is not estimated (NaN)."""
-    whole(panels)
+    whole_number(panels, "nodes", 1)
     curves = len(integral.curves)
     edges = torch.linspace(0, 1, panels + 1, dtype=torch.float64)
     curve = torch.arange(curves).repeat_interleave(panels)
@@ -139,6 +139,6 @@ def linear_weights(t: Tensor, every: int = 1) -> Tensor:
 
 
 def _grid(nodes: int, shift: float) -> tuple[Tensor, Tensor]:
-    whole(nodes)
+    whole_number(nodes, "nodes", 1)
     t = (torch.arange(nodes, dtype=torch.float64) + shift) / nodes
     return t, torch.full_like(t, 1 / nodes)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Point, magnitude
-from intgrad.errors import InputError
 from intgrad.integral import LineIntegral, Nodes
 
 
@@ -81,9 +80,3 @@ def relative(value: Point, error: Point) -> Tensor:
         norm, wrong = magnitude(tuple(v[t] for v in value)), magnitude(tuple(e[t] for e in error))
         rows.append(torch.where(wrong == 0, 0.0, wrong / norm))
     return torch.stack(rows)
-
-
-def whole(nodes: object, least: int = 1) -> None:
-    """Refuse a number of nodes that is not a whole number of at least `least`."""
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < least:
-        raise InputError(f"nodes={nodes!r}; expected a whole number of at least {least}.")

@@ -106,5 +106,5 @@ def spell(described: Any) -> str:
         return visible(str(described))
     if "lost" in described:
         return visible(described["lost"])
-    fields = ", ".join(f"{k}={spell(v)}" for k, v in described.items() if k != "part")
+    fields = ", ".join(f"{k}={spell(v)}" for k, v in described.items() if k not in ("part", "home"))
     return f"{described['part']}({fields})"

@@ -1,0 +1,208 @@
+"""What `explain` is asked: inputs, baseline, class and rule; and the call that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import intgrad as ig
+from intgrad.cli.console import rows_bar
+
+if TYPE_CHECKING:
+    from intgrad.hub import Checkpoint
+
+MOST_NODES = 3072
+DRAWS = 16  # of the noise baseline
+
+
+class As(StrEnum):
+    """What of a class is explained."""
+
+    logit = "logit"
+    probability = "probability"
+    log_probability = "log-probability"
+
+
+class Start(StrEnum):
+    """Where paths start: the first five for pictures, the others for text."""
+
+    black = "black"
+    white = "white"
+    grey = "grey"
+    blur = "blur"
+    noise = "noise"
+    mask = "mask"
+    pad = "pad"
+    unk = "unk"
+    zero = "zero"
+
+
+FOR_PICTURES = (Start.black, Start.white, Start.grey, Start.blur, Start.noise)
+FOR_TEXT = (Start.mask, Start.pad, Start.unk, Start.zero)
+KINDS: dict[As, Callable[[int | None], Any]] = {
+    As.logit: lambda index: None if index is None else ig.Logit(index),
+    As.probability: ig.Probability,
+    As.log_probability: ig.LogProbability,
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `explain` that say how to attribute."""
+
+    target: str | None
+    kind: As
+    baseline: Start | None
+    quadrature: ig.GaussLegendre
+    width: int | None
+    seed: int
+
+
+def quadrature_of(nodes: int | None, tolerance: float | None) -> ig.GaussLegendre:
+    """The quadrature the options name."""
+    if nodes is not None and tolerance is not None:
+        raise ig.InputError(
+            "--nodes and --tolerance were both given; choose --nodes for a fixed number of "
+            "gradients, or --tolerance for as many as the error needs."
+        )
+    if tolerance is None:
+        return ig.GaussLegendre(48 if nodes is None else nodes)
+    if not 0 < tolerance < 1:
+        raise ig.InputError(f"--tolerance {tolerance:g}; expected between 0 and 1, such as 0.01.")
+    return ig.GaussLegendre(48, rtol=tolerance, max_nodes=MOST_NODES)
+
+
+def sort_out(inputs: Sequence[Path], texts: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Pictures and texts, each looked at before a model is loaded."""
+    pictures, lines = [], list(texts)
+    for path in inputs:
+        if not path.is_file():
+            wrong = "is a folder; name the files in it" if path.is_dir() else "does not exist"
+            raise ig.InputError(f"{path} {wrong}; expected a picture or a .txt file.")
+        if path.suffix.lower() == ".txt":
+            lines += read_lines(path)
+        else:
+            refuse_unreadable(path)
+            pictures.append(path)
+    if not pictures and not lines:
+        raise ig.InputError(
+            'nothing to explain: name pictures or .txt files, or give --text "...".'
+        )
+    if pictures and lines:
+        raise ig.InputError("pictures and texts were both given; a model takes one or the other.")
+    if not all(line.strip() for line in lines):
+        raise ig.InputError("a --text is empty; expected at least one word.")
+    return pictures, lines
+
+
+def refuse_unreadable(path: Path) -> None:
+    """Open a picture, as its front will."""
+    from intgrad.image.view import opened
+
+    try:
+        opened(path, 0)
+    except ig.InputError as error:
+        raise ig.InputError(f"{error} Inputs are pictures, or .txt files.") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The texts of a file, one a line; blank lines are skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ig.InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    if not any(line.strip() for line in lines):
+        raise ig.InputError(f"{path} holds no text; expected one text a line.")
+    return [line.strip() for line in lines if line.strip()]
+
+
+def refuse_baseline(baseline: Start | None, pictures: bool) -> None:
+    """A baseline of the other kind; or none, for text."""
+    known = ", ".join(start.value for start in (FOR_PICTURES if pictures else FOR_TEXT))
+    if baseline is None and not pictures:
+        raise ig.InputError(
+            f"a text is compared with a baseline that must be named; choose --baseline {known}."
+        )
+    if baseline is not None and (baseline in FOR_PICTURES) is not pictures:
+        noun = "pictures" if pictures else "texts"
+        raise ig.InputError(f"--baseline {baseline.value} is not for {noun}; expected {known}.")
+
+
+def load(name: str, pictures: bool) -> Checkpoint:
+    """The checkpoint, of the kind that the inputs need.
+
+    Raises
+    ------
+    InputError
+        It cannot be loaded, or is a model of the other kind.
+    """
+    from intgrad import hub
+
+    checkpoint = hub.load(name)
+    if (checkpoint.kind == "image") is not pictures:
+        given = "pictures" if pictures else "texts"
+        raise ig.InputError(
+            f"{name} is a model for {checkpoint.kind}s and {given} were given; expected "
+            + ("texts, as --text or .txt files." if pictures else "picture files.")
+        )
+    return checkpoint
+
+
+def answer(
+    checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked
+) -> list[ig.Attribution]:
+    """Hand the inputs to their front."""
+    explain, baseline = (
+        for_pictures(asked.baseline) if checkpoint.kind == "image" else for_texts(asked.baseline)
+    )
+    draws = DRAWS if asked.baseline is Start.noise else 1
+    with rows_bar(len(inputs) * (asked.quadrature.nodes * draws + 3)) as tick:
+        return explain(
+            checkpoint.model,
+            checkpoint.processor,
+            list(inputs),
+            target=KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
+            baseline=baseline,
+            quadrature=asked.quadrature,
+            labels=checkpoint.labels,
+            width=asked.width,
+            seed=asked.seed,
+            progress=tick,
+        )
+
+
+def for_pictures(start: Start | None) -> tuple[Callable[..., list[ig.Attribution]], Any]:
+    """The front for pictures, and a baseline in light from 0 to 1, so that black is 0."""
+    from intgrad import image
+
+    starts = {
+        Start.white: ig.Constant(1.0),
+        Start.grey: ig.Constant(0.5),
+        Start.blur: ig.Blurred(),
+        Start.noise: ig.Uniform(0.0, 1.0, samples=DRAWS),
+    }
+    return image.explain, starts.get(start or Start.black, ig.Zeros())
+
+
+def for_texts(start: Start | None) -> tuple[Callable[..., list[ig.Attribution]], Any]:
+    """The front for texts, and what stands in for a word."""
+    from intgrad import text
+
+    starts = {Start.mask: text.Mask, Start.pad: text.Pad, Start.unk: text.Unknown}
+    return text.explain, starts.get(start or Start.zero, text.ZeroEmbedding)()
+
+
+def class_index(wanted: str | None, labels: Sequence[str]) -> int | None:
+    """A class by index or name; None for the predicted one."""
+    from intgrad import hub
+
+    if wanted is None or wanted.isdecimal():
+        return None if wanted is None else int(wanted)
+    if not labels:
+        raise ig.InputError(
+            f"the model's classes have no names; --target {wanted!r} needs a number."
+        )
+    return hub.find_class(labels, wanted)

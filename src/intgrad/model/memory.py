@@ -1,0 +1,57 @@
+"""How many rows fit in one call: counted from what a single row keeps for its backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from intgrad.errors import ModelError
+
+CPU_BUDGET = 64 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
+CPU_MOST = 1 << 30  # what a call of at least `NARROWEST` rows may keep instead
+NARROWEST, WIDEST = 4, 4096
+
+
+def bytes_for_backward(oracle: Any, ask: Callable[[], object]) -> int:
+    """What one row keeps for its backward pass, counted without parameters, on any device."""
+    own = set()
+    if isinstance(oracle.model, nn.Module):
+        own = {p.untyped_storage().data_ptr() for p in oracle.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if tensor.layout == torch.strided and tensor.device.type != "meta":
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            ask()
+    except ModelError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        return CPU_BUDGET // 64  # torch.func inside the model hides what it keeps
+    features = sum(p[:1].numel() * p.element_size() for p in oracle.raw)
+    return sum(kept.values()) + 4 * features
+
+
+def width_for(row: int, device: torch.device) -> int:
+    """The power of two of rows whose backward fits the budget: fixed numbers, so calls repeat."""
+    budget, most = CPU_BUDGET, CPU_MOST
+    if device.type == "cuda":
+        budget = most = torch.cuda.get_device_properties(device).total_memory // 8
+    row = max(row, 1)
+    fit = min(WIDEST, max(budget // row, min(NARROWEST, most // row), 1))
+    return 1 << (fit.bit_length() - 1)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is memory running out, on any device."""
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)

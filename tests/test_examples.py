@@ -1,0 +1,67 @@
+"""Every example runs, is short, and says what is missing where its data are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+
+
+def run(name: str, *arguments: object, where: Path, data: Path) -> str:
+    """The output of an example that ran without an error or a word on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
+        cwd=where,
+        env={**os.environ, "INTGRAD_DATA": str(data), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_an_example_is_under_eighty_lines_and_says_how_it_is_run(script: Path) -> None:
+    source = script.read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 80
+    assert f"python examples/{script.name}" in source
+
+
+def test_the_table_example_converges_and_names_its_columns(tmp_path: Path) -> None:
+    said = run("tabular.py", where=tmp_path, data=tmp_path)
+    assert "mean concavity" in said
+    assert "has converged" in said
+    assert "NOT" not in said
+
+
+@pytest.mark.parametrize("name", ["photo.py", "question.py"])
+def test_without_data_an_example_says_so(name: str, tmp_path: Path) -> None:
+    said = run(name, where=tmp_path, data=tmp_path / "none")
+    assert said.startswith("Skipped: there is no ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_photo_example_names_the_cat_and_writes_a_report(data: Path, tmp_path: Path) -> None:
+    said = run("photo.py", where=tmp_path, data=data)
+    assert "cat" in said
+    assert (tmp_path / "photo-report" / "report.html").is_file()
+    assert len(list(tmp_path.glob("photo-report/*.png"))) == 2
+
+
+@pytest.mark.data
+def test_the_question_example_prints_words_with_their_errors(data: Path, tmp_path: Path) -> None:
+    said = run("question.py", where=tmp_path, data=data)
+    assert "is a question of kind HUM" in said
+    assert "galileo" in said.lower()
+    assert said.count("converged") == 4
+    assert "NOT" not in said
