@@ -727,7 +727,7 @@ def test_strict_raises_what_is_otherwise_warned_of():
         return torch.sigmoid(500 * (x.sum(1) - 0.7311))
 
     refused(
-        ig.NotConverged, "rows 0", "tolerance", "rtol", model=step, x=torch.ones(1, 2),
+        ig.NotConverged, "row 0", "tolerance", "rtol", model=step, x=torch.ones(1, 2),
         quadrature=ig.GaussLegendre(8), strict=True,
     )  # fmt: skip
 

@@ -1,11 +1,10 @@
 """Reproducibility: the same call gives the same bytes, and with `width=` a row stands for itself."""
 
-import sys
-
 import pytest
 import torch
 
 import intgrad as ig
+from conftest import load_nets
 from strategies import mlp, points
 
 pytestmark = [
@@ -95,9 +94,7 @@ def test_widths_change_rounding_alone(dtype, bound, activation):
 
 
 def real(data, kind):
-    sys.path.insert(0, str(data))
-    import nets
-
+    nets = load_nets(data)
     if kind == "squeezenet":
         net, prepare, _ = nets.squeezenet()
         paths = sorted((data / "imagenet_photos" / "named").glob("*.jpg"))[:2]
