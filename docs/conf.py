@@ -1,6 +1,10 @@
 """How the documentation is built. Nothing is fetched, and no notebook is run."""
 
+import re
 from importlib.metadata import version as version_of
+
+from docutils.nodes import SkipNode
+from docutils.utils.math.latex2mathml import tex2mathml
 
 project = "intgrad"
 author = "the intgrad authors"
@@ -10,7 +14,6 @@ release = version = version_of("intgrad")
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
@@ -19,6 +22,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "intgrad"
 html_show_sphinx = False
+html_math_renderer = "mathml"
 pygments_style = "default"
 pygments_dark_style = "monokai"
 
@@ -38,3 +42,51 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
+
+
+def mend(app, what, name, obj, options, lines):
+    """Let docstrings say |f(x)|, which reST takes for a substitution, and name two fields at once."""
+    math = False
+    for i, line in enumerate(lines):
+        if line.lstrip().startswith(".. math::"):
+            math = True
+        elif line and not line[0].isspace():
+            math = False
+        if math or "``" in line:
+            continue
+        joined = re.sub(r"^:(ivar|param|type) [\w, ]+:", lambda m: close_up(m[0]), line)
+        lines[i] = re.sub(r"(?<!\\)\|", r"\\|", joined)
+
+
+def close_up(field):
+    """Names that share a line as one word, for the last would be taken as the name alone."""
+    return field.replace(", ", ",\u200b")
+
+
+def mathml(node, **how):
+    """A formula, without what docutils' converter does not know or sets beneath its letter."""
+    tex = re.sub(r"\\dot\\gamma(_\w|_\{[^}]*\})", r"\\gamma\1'", node.astext())
+    return tex2mathml(re.sub(r"\\Big([()])", size, tex), **how)
+
+
+def size(bracket):
+    """A large bracket, in words that the converter knows."""
+    return (r"\left" if bracket[1] == "(" else r"\right") + bracket[1]
+
+
+def inline(self, node):
+    """A formula in a sentence."""
+    self.body.append(mathml(node))
+    raise SkipNode
+
+
+def block(self, node):
+    """A formula on a line of its own."""
+    self.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>')
+    raise SkipNode
+
+
+def setup(app):
+    """Formulas as MathML, which a browser shows without a script from elsewhere."""
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.connect("autodoc-process-docstring", mend, priority=900)  # napoleon's is 500

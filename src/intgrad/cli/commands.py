@@ -29,7 +29,7 @@ from intgrad.cli.request import (
 
 MODEL = (
     "A Hugging Face checkpoint, by local directory or hub id; or package.module:factory, a function "
-    "of your own that returns a model."
+    "of your own that returns an intgrad.hub.Checkpoint."
 )
 BASELINE = (
     "What an input is compared with. Pictures: black (the default), white, grey, blur, or noise "
@@ -125,7 +125,7 @@ def explain(
             checkpoint = load(model, bool(pictures))
             console.prepare(out)
             found = answer(checkpoint, pictures or texts, asked)
-        console.deliver(found, out, f"{model}: {len(pictures or texts)} explained")
+        console.deliver(found, out, f"{checkpoint.name}: {len(pictures or texts)} explained")
         missed = console.advise(found, tolerance is not None, MOST_NODES)
     raise typer.Exit(1 if strict and missed else 0)
 

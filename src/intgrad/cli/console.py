@@ -26,7 +26,6 @@ from intgrad.methods import CATALOGUE
 from intgrad.subject import Picture
 
 NUMBERS = ("p", "f(x)", "f(base)", "residual", "error", "evals", "conv.")
-TAKEN = 54  # columns that the numbers, at their longest, and the gaps between them take
 LEGEND = (
     "p: probability of the prediction. f(x), f(base): {what}, at the input and at the baseline. "
     "residual: sum of values - (f(x) - f(base)). error: estimated, of the values, relative to their "
@@ -99,21 +98,24 @@ def summary(attributions: Sequence[Attribution], width: int) -> Table:
     """
     rows = [(a, row) for a in attributions for row in range(len(a))]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    words = [named(a, row) for a, row in rows]
-    for head, most in zip(("input", "prediction"), shares(words, width - TAKEN), strict=True):
+    words, cells = [named(a, row) for a, row in rows], [numbers(a, row) for a, row in rows]
+    longest = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    taken = sum(max(len(h), n) for h, n in zip(NUMBERS, longest, strict=True)) + len(NUMBERS) + 4
+    for head, most in zip(("input", "prediction"), shares(words, width - taken), strict=True):
         table.add_column(head, no_wrap=True, max_width=most, overflow="ellipsis")
     for head in NUMBERS:
         table.add_column(head, justify="right", no_wrap=True)
-    for two, (a, row) in zip(words, rows, strict=True):
-        table.add_row(*two, *numbers(a, row))
+    for two, certificate in zip(words, cells, strict=True):
+        table.add_row(*two, *certificate)
     return table
 
 
 def shares(words: Sequence[tuple[Text, Text]], room: int) -> tuple[int, int]:
     """The width of names and of predictions: what they need, or else three fifths and two."""
     name, best = (max(cell.cell_len for cell in column) for column in zip(*words, strict=True))
-    first = max(10, min(name, max(room * 3 // 5, room - best)))
-    return first, max(10, room - first)
+    least = len("prediction")
+    first = max(least, min(name, max(room * 3 // 5, room - max(best, least))))
+    return first, max(least, room - first)
 
 
 def named(a: Attribution, row: int) -> tuple[Text, Text]:

@@ -1,0 +1,218 @@
+"""Every part against what holds for its kind, and all of them together."""
+
+import functools
+import itertools
+import json
+import pickle
+from dataclasses import dataclass, is_dataclass, replace
+
+import pytest
+import torch
+
+import intgrad as ig
+from contract import (
+    BASELINES,
+    DTYPES,
+    INTEGRANDS,
+    PATHS,
+    POINTS,
+    QUADRATURES,
+    TARGETS,
+    TOKEN_BASELINES,
+    check_baseline,
+    check_integrand,
+    check_path,
+    check_quadrature,
+    check_target,
+    check_value,
+    kinked_net,
+    name,
+    smooth_net,
+)
+from intgrad._types import magnitude
+from intgrad.recipe import Recipe
+from nets import noise
+
+pytestmark = pytest.mark.filterwarnings("ignore::intgrad.NotConverged")
+
+TOLD = 3  # the true error is at most so many times the one that is told
+NETS = {"smooth": smooth_net, "kinked": kinked_net}
+RECIPE_PARTS = [
+    *(("path", p) for p in PATHS),
+    *(("baseline", p) for p in (*BASELINES, *TOKEN_BASELINES)),
+    *(("quadrature", p) for p in (*QUADRATURES, *POINTS)),
+    *(("integrand", p) for p in INTEGRANDS),
+]
+VALUES = [part for _, part in RECIPE_PARTS] + [t for t, _ in TARGETS if is_dataclass(t)]
+EVERY = list(itertools.product(PATHS, BASELINES, QUADRATURES, DTYPES))
+each = functools.partial(pytest.mark.parametrize, ids=name)
+
+
+# ---------------------------------------------------------------------- each part alone
+
+
+@each("part", VALUES)
+def test_a_part_is_a_frozen_value_with_a_docstring(part):
+    check_value(part)
+    assert pickle.loads(pickle.dumps(part)) == part
+
+
+@each(("kind", "part"), RECIPE_PARTS)
+def test_a_part_survives_being_written_down(kind, part):
+    recipe = Recipe().but(**{kind: part})
+    again = Recipe.restore(json.loads(json.dumps(recipe.describe())))
+    assert again == recipe
+    assert getattr(again, kind) == part
+
+
+@each("path", PATHS)
+def test_a_path_meets_its_ends_at_its_own_velocity(path):
+    check_path(path)
+
+
+@each("baseline", BASELINES)
+@each("dtype", DTYPES)
+def test_a_baseline_starts_every_row_alone_and_ends_at_x(baseline, dtype):
+    check_baseline(baseline, noise(3, 2, 5, dtype=dtype))
+
+
+@each("baseline", TOKEN_BASELINES)
+def test_a_baseline_of_tokens_starts_every_row_alone_and_ends_at_x(baseline):
+    check_baseline(baseline, torch.tensor([[0, 4, 5, 1], [0, 6, 3, 1]]))
+
+
+@each("rule", [*QUADRATURES, *POINTS])
+def test_a_rule_is_exact_on_a_linear_model(rule):
+    check_quadrature(rule)
+
+
+@each("rule", [q for q in QUADRATURES if hasattr(q, "nodes")])
+@pytest.mark.parametrize("nodes", [0, -1, 2.5, True])
+def test_a_rule_refuses_a_number_of_nodes_that_is_none(rule, nodes):
+    with pytest.raises(ig.InputError, match="whole number"):
+        check_quadrature(replace(rule, nodes=nodes))
+
+
+@each("integrand", INTEGRANDS)
+def test_an_integrand_sums_to_the_difference_where_it_says_so(integrand):
+    check_integrand(integrand)
+
+
+@each(("target", "definition"), TARGETS)
+def test_a_target_is_what_its_definition_says(target, definition):
+    check_target(target, definition)
+
+
+# ---------------------------------------------------------------------- all parts together
+
+
+@functools.cache
+def truth(net, path, baseline):
+    """The values in float64 by a rule far finer than those under test."""
+    rule = ig.GaussLegendre(200) if net == "smooth" else ig.Midpoint(2000)
+    model, x = NETS[net](torch.float64), noise(3, 2, 5, dtype=torch.float64)
+    return ig.attribute(model, x, target=1, path=path, baseline=baseline, quadrature=rule).values
+
+
+def ask(net, path, baseline, rule, dtype, **call):
+    model, x = NETS[net](dtype), noise(3, 2, 5, dtype=dtype)
+    parts = {"path": path, "baseline": baseline, "quadrature": rule}
+    return ig.attribute(model, x, target=1, **parts, **call)
+
+
+asked = functools.cache(ask)
+
+
+@pytest.mark.parametrize("net", NETS)
+@each(("path", "baseline", "rule", "dtype"), EVERY)
+def test_the_error_that_is_told_covers_the_error_that_is_made(net, path, baseline, rule, dtype):
+    a = asked(net, path, baseline, rule, dtype)
+    norm = magnitude((a.values,))
+    rounding = 10 * a.floor
+    assert bool((a.residual.abs() <= (a.error + rounding) * norm).all())
+    made = magnitude((a.values.double() - truth(net, path, baseline),)) / norm
+    assert bool((made <= TOLD * a.error + rounding + 1e-12).all())
+
+
+@each(("path", "baseline", "rule", "dtype"), EVERY)
+def test_the_width_of_a_call_changes_rounding_alone(path, baseline, rule, dtype):
+    wide = asked("kinked", path, baseline, rule, dtype)
+    for width in (1, 3):
+        narrow = asked("kinked", path, baseline, rule, dtype, width=width)
+        moved = magnitude((narrow.values - wide.values,)) / magnitude((wide.values,))
+        assert bool((moved <= wide.floor + narrow.floor).all())
+
+
+@each(("path", "baseline", "rule", "dtype"), EVERY)
+def test_the_same_call_gives_the_same_bytes(path, baseline, rule, dtype):
+    a, b = (f("kinked", path, baseline, rule, dtype) for f in (asked, ask))
+    assert torch.equal(a.values, b.values)
+    assert torch.equal(a.error_map, b.error_map)
+    assert torch.equal(a.floor, b.floor)
+
+
+@each(("path", "baseline", "rule", "dtype"), EVERY)
+def test_at_a_given_width_a_row_does_not_know_its_batch(path, baseline, rule, dtype):
+    model, x = kinked_net(dtype), noise(3, 2, 5, dtype=dtype)
+    recipe = Recipe(path=path, baseline=baseline, quadrature=rule)
+    together = asked("kinked", path, baseline, rule, dtype, width=3)
+    alone = recipe(model, x[2:], target=1, width=3)
+    assert torch.equal(alone.values[0], together.values[2])
+    assert torch.equal(alone.error_map[0], together.error_map[2])
+
+
+# ---------------------------------------------------------------------- the contract itself
+
+
+def test_every_public_part_has_its_line():
+    named = {type(part) for part in VALUES}
+    public = {kind for kind in vars(ig).values() if isinstance(kind, type) and is_dataclass(kind)}
+    assert public - {ig.Attribution, ig.Recipe} <= named
+
+
+def short(t, start, end):
+    """Stops before the end."""
+    return start + 0.99 * t * (end - start)
+
+
+class WrongSpeed(ig.Straight):
+    def velocity(self, t, start, end):
+        return 2 * (end - start)
+
+
+@pytest.mark.parametrize("path", [short, WrongSpeed()], ids=["short", "wrong speed"])
+def test_a_path_that_breaks_the_contract_is_found(path):
+    with pytest.raises(AssertionError):
+        check_path(path)
+
+
+@dataclass(frozen=True)
+class CaptumTrapezoid:
+    """Weights 1/n, half at the ends: they sum to (n - 1)/n."""
+
+    nodes: int = 24
+
+    def __call__(self, integral):
+        t = torch.linspace(0, 1, self.nodes, dtype=torch.float64)
+        weight = torch.full_like(t, 1 / self.nodes)
+        weight[[0, -1]] /= 2
+        value, wrong = ig.quadrature.rule.estimate(integral, t, weight, weight[:, None] * 0)
+        return ig.quadrature.Estimate(value, wrong, 1e-2, "trapezoid")
+
+
+def test_a_rule_whose_weights_do_not_sum_to_one_is_found():
+    with pytest.raises(AssertionError, match="sum to one"):
+        check_quadrature(CaptumTrapezoid())
+
+
+@dataclass(frozen=True)
+class Careless:
+    """Starts that depend on the whole batch."""
+
+    def __call__(self, x, rows, seed):
+        return ig.baseline.bind((x[0].mean(0, keepdim=True),), x)
+
+
+def test_a_baseline_that_looks_at_batch_mates_is_found():
+    with pytest.raises(AssertionError, match="depends on its batch"):
+        check_baseline(Careless(), noise(3, 2, 5))
