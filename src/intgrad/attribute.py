@@ -169,7 +169,8 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     if check and oracle.width > 1 and (longest := moving(curves)) is not None:
         ends = curves.end.take(longest), curves.start.take(longest)
         pair = tuple(torch.cat(p) for p in zip(*ends, strict=True))
-        refuse_impure(oracle, pair, curves.row[longest].repeat(2))
+        known = output[:, int(curves.row[longest])].detach()
+        refuse_impure(oracle, pair, curves.row[longest].repeat(2), known)
     if inner:
         refuse_detour(oracle, x, output)
     path: Any = recipe.path

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from intgrad.errors import ModelError
 
-CPU_BUDGET = 64 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
+CPU_BUDGET = 32 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
 CPU_MOST = 1 << 30  # what a call of at least `NARROWEST` rows may keep instead
 NARROWEST, WIDEST = 4, 4096
 

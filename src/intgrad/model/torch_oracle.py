@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from intgrad._types import Point, Structure, plain
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
@@ -111,17 +112,16 @@ class TorchOracle:
             kept, *features = self._in_calls(raw, rows, ask)
         return (tuple(f[0] for f in features) or raw), kept[0]
 
-    def probe(self, x: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]) -> Point:
-        """Gradient of one number, read off a single call's output by `keep`, at every point."""
+    def probe(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
+        """Values (T, n) of a single call, and the gradient of the first row's at every point."""
         leaves = tuple(p.detach().requires_grad_() for p in x)
         with torch.enable_grad():
-            number = keep(self._output(self._entered(leaves), rows), rows)
-            if not number.requires_grad:
-                return tuple(torch.zeros_like(leaf) for leaf in leaves)
-            found = _differentiate(number, leaves)
+            values = self._target(self._entered(leaves), rows)
+            number = values[:, 0].sum()
+            found = _differentiate(number, leaves) if number.requires_grad else (None,) * len(x)
         self.meter.count(rows, 1)
         pairs = zip(leaves, found, strict=True)
-        return tuple(_or_zeros(g, leaf) for leaf, g in pairs)
+        return values.detach(), tuple(_or_zeros(g, leaf) for leaf, g in pairs)
 
     # ------------------------------------------------------------------ one call of the model
 
@@ -189,7 +189,8 @@ class TorchOracle:
             if self.held is None:
                 return self._as_is()(*args, **named)
             assert isinstance(self.model, nn.Module)
-            return torch.func.functional_call(self.model, self.held, args, named, strict=False)
+            # tied tensors are held under every name, so that torch need not look for ties each time
+            return functional_call(self.model, self.held, args, named, tie_weights=False)
         except IntgradError:
             raise
         except Exception as error:
@@ -267,10 +268,12 @@ def _held(model: object, differentiable: bool) -> dict[str, Tensor] | None:
         return None
     if hasattr(model, "_orig_mod"):
         return None
-    live = {} if differentiable else dict(model.named_parameters())
-    parameters = {n: plain(p) for n, p in live.items() if p.requires_grad or p.is_inference()}
-    buffers = {n: b.clone() for n, b in model.named_buffers() if type(b) is Tensor}
-    return {**parameters, **buffers} or None
+    live = [] if differentiable else list(model.named_parameters(remove_duplicate=False))
+    live = [(n, p) for n, p in live if p.requires_grad or p.is_inference()]
+    buffers = [(n, b) for n, b in model.named_buffers(remove_duplicate=False) if type(b) is Tensor]
+    own: dict[int, Tensor] = {id(p): plain(p) for _, p in live}
+    own |= {id(b): b.clone() for _, b in buffers}
+    return {n: own[id(t)] for n, t in [*live, *buffers]} or None
 
 
 def _differentiate(
