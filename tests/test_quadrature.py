@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,6 +67,14 @@ def test_order_of_convergence_on_a_smooth_curve(rule, order):
     errors = [abs(integral_of(torch.exp, rule(n)).values.item() - truth) for n in (20, 40, 80)]
     rates = [torch.log2(torch.tensor(a / b)).item() for a, b in itertools.pairwise(errors)]
     assert all(abs(r - order) < 0.1 for r in rates)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 7, 48, 301, 1000])
+def test_nodes_and_weights_are_those_of_numpy(nodes):
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    t, weight, _ = tables(nodes)
+    assert np.abs(t.numpy() - (x + 1) / 2).max() < 1e-15
+    assert np.abs(weight.numpy() - w / 2).max() < 1e-13  # numpy loses digits too
 
 
 @pytest.mark.parametrize("nodes", [3, 4, 9, 48])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,11 +88,28 @@ def _mix(rows: Tensor, new: Point, old: Point) -> Point:
 
 @cache
 def tables(nodes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes (n,) and weights (n,) on [0, 1], and two null rules (n, 2); NaN where n < 3."""
-    x, w = np.polynomial.legendre.leggauss(nodes)
-    basis = np.polynomial.legendre.legvander(x, nodes - 1)[:, -2:]
-    null = w[:, None] / 2 * basis
-    null *= np.linalg.norm(w / 2) / np.linalg.norm(null, axis=0)
-    if nodes < 3:
-        null = np.full((nodes, 2), np.nan)
-    return tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in ((x + 1) / 2, w / 2, null))  # type: ignore[return-value]
+    """Nodes (n,) and weights (n,) on [0, 1], and two null rules (n, 2); NaN where n < 3.
+
+    Newton's method on the Legendre polynomial, in memory of order n: a matrix of n x n, as in the
+    eigenvalue method, would be the largest thing a call with thousands of nodes holds.
+    """
+    x = torch.cos(
+        torch.pi * (torch.arange(nodes, 0, -1, dtype=torch.float64) - 0.25) / (nodes + 0.5)
+    )
+    for _ in range(8):
+        last, before, _ = legendre(nodes, x)
+        x = x - last * (x * x - 1) / (nodes * (x * last - before))
+    _, before, earlier = legendre(nodes, x)
+    weight = (1 - x * x) / (nodes * before).square()
+    null = weight[:, None] * torch.stack([earlier, before], 1)
+    null = null * weight.norm() / null.norm(dim=0)
+    unknown = torch.full_like(null, torch.nan)
+    return (x + 1) / 2, weight / weight.sum(), unknown if nodes < 3 else null
+
+
+def legendre(n: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The Legendre polynomials of degrees n, n - 1 and n - 2 at x, by their recurrence."""
+    last, before, earlier = x, torch.ones_like(x), torch.zeros_like(x)
+    for k in range(1, n):
+        last, before, earlier = ((2 * k + 1) * x * last - k * before) / (k + 1), last, before
+    return last, before, earlier
