@@ -120,7 +120,15 @@ def nan_gradient() -> None:
 
 def main() -> None:
     print("| | Captum | intgrad |\n|---|---|---|")
-    for probe in (agreement, trapezoid, precision, sharp, training_mode, leaking_rows, nan_gradient):
+    for probe in (
+        agreement,
+        trapezoid,
+        precision,
+        sharp,
+        training_mode,
+        leaking_rows,
+        nan_gradient,
+    ):
         probe()
 
 

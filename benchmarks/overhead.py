@@ -6,7 +6,8 @@
 The same nodes (Gauss-Legendre), the same call width and the same target everywhere; all three
 return values and f(x) - f(baseline). Contestants take turns in one process, and a ratio is the
 median of the ratios of neighbouring runs. Memory is the peak resident size of a child process
-above what it held before the call, with an allocator that gives back what is freed. Real models and inputs are read from INTGRAD_DATA, or from
+above what it held before the call, with an allocator that gives back what is freed. Real models
+and inputs are read from INTGRAD_DATA, or from
 ../shared/data beside the repository.
 """
 
