@@ -80,6 +80,48 @@ def test_axe_finds_no_violation(visit, kind, scheme):
     assert found.violations_count == 0, found.generate_report()
 
 
+def photos(data):
+    """The checkpoint's answers to the named photos, as `intgrad explain` reports them."""
+    from intgrad import hub
+    from intgrad import image as pictures
+
+    found = hub.load(str(data / "hf" / "mobilenet_v1_075"))
+    paths = sorted((data / "imagenet_photos" / "named").glob("*.jpg"))[:6]
+    rule = ig.GaussLegendre(6)
+    return pictures.explain(found.model, found.processor, paths, quadrature=rule)
+
+
+def questions(data):
+    """Ten questions of TREC_10."""
+    from intgrad import hub
+    from intgrad import text as texts
+
+    found = hub.load(str(data / "hf" / "trec_bert"))
+    lines = (data / "text_trec" / "TREC_10.label").read_text("latin-1").splitlines()[:10]
+    asked = [line.split(" ", 1)[1] for line in lines]
+    rule = ig.GaussLegendre(6)
+    return texts.explain(
+        found.model, found.processor, asked, baseline=texts.Mask(), quadrature=rule
+    )
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore::intgrad.NotConverged")
+@pytest.mark.parametrize("ask", [photos, questions])
+def test_reports_of_real_checkpoints_are_sound(visit, data, ask):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe-playwright-python is not installed, so accessibility is not checked",
+    )
+    html = page(ask(data))
+    for scheme in ("light", "dark"):
+        tab = visit(html, scheme)
+        assert tab.complaints == []
+        tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        found = axe.Axe().run(tab)
+        assert found.violations_count == 0, found.generate_report()
+
+
 @pytest.mark.parametrize("kind", PAGES)
 def test_nothing_sticks_out_of_a_narrow_screen(visit, kind):
     tab = visit(PAGES[kind](), width=320)
