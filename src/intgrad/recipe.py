@@ -151,13 +151,22 @@ def show(part: Any) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Lost):
-        return part.description
+        return _written(part)
     described = describe(part)
     if isinstance(described, dict) and "lost" in described:
         return described["lost"]
     if is_dataclass(part) and any(isinstance(v, Tensor | tuple) for v in vars(part).values()):
         return f"{type(part).__name__}({getattr(part, 'name', '...')})"
     return repr(part)
+
+
+def _written(lost: Lost) -> str:
+    """A lost part as it was written, where only its class is missing; else what was lost."""
+    d = lost.described
+    if not isinstance(d, dict) or "part" not in d or any(isinstance(v, dict) for v in d.values()):
+        return lost.description
+    own = ", ".join(f"{k}={v!r}" for k, v in d.items() if k not in ("part", "home"))
+    return f"{d['part']}({own})"
 
 
 def _digest(tensor: Tensor) -> str:
