@@ -20,7 +20,7 @@ from intgrad.model.oracle import Oracle
 from intgrad.path.curve import Curves, Path, travel
 
 _TINY = torch.finfo(torch.float64).tiny
-ROUNDING = 64  # units in the last place: fits float32 against float64 on three trained nets
+ROUNDING = 64  # units in the last place; chosen beside float64, see benchmarks/floor.py
 LARGE = 8192  # features a row from which adding node by node beats one indexed addition
 
 
@@ -128,8 +128,8 @@ class LineIntegral:
         place; where kinks are near, gradients jump. The largest node of every row is asked again
         after a shift 64 times as far, so that the count of jumps is not left to luck, and the
         change is scaled back, then multiplied by the row's mass (how far contributions cancel in
-        the sum). Costs one gradient a row. Against float64 on convolutional nets the estimate is
-        1/5 to 100 times the true change: it tells the order of what to expect, and is no bound.
+        the sum). Costs one gradient a row. It tells what to expect where kinks are near, so a row
+        that met none by luck has suffered far less; `benchmarks/floor.py` sets it beside float64.
         """
         norm = each_target(value, magnitude)
         eps = max(torch.finfo(p.dtype).eps for p in self.curves.end.points)

@@ -102,8 +102,8 @@ class AveragedGradient:
 class Summed:
     """Contributions of another integrand, added over their last axis before they are integrated.
 
-    What is added first has an error of its own: adding up the errors of 128 embedding dimensions
-    afterwards, as `Attribution.sum` must, would cry up the error of their sum tenfold.
+    What is added first has an error of its own: adding up the errors of all dimensions of an
+    embedding afterwards, as `Attribution.sum` must, overstates the error of their sum.
     """
 
     of: Any = GradientVelocity()  # an integrand

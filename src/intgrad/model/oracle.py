@@ -45,11 +45,6 @@ def ability(oracle: object, name: str) -> Any:
     return method
 
 
-def target_count(oracle: object) -> int:
-    """How many targets one call explains: T, at least one."""
-    return getattr(oracle, "targets", None) or 1
-
-
 def gradients(oracle: Oracle, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
     """Values (T, n) and gradients (T, n, ...), with T = 1 for a single target."""
     if getattr(oracle, "targets", None):
