@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from intgrad._types import Point, Structure, open_door, plain, whole_number
 from intgrad.attribution import Attribution
 from intgrad.baseline import Fixed, as_baseline
-from intgrad.certificate import Question, certify, refuse_nan
+from intgrad.certificate import Question, certify, difference, refuse_nan
 from intgrad.errors import InputError, ModelError
 from intgrad.integral import LineIntegral
 from intgrad.model.checks import refuse_impure, refuse_training
@@ -178,7 +179,12 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
         curves, path = path.trace(oracle, curves), Straight()
     watch = not oracle.differentiable
     integral = LineIntegral(oracle, curves, path, recipe.integrand, len(every), watch)
-    return Question(oracle, structure, integral, output.detach().double(), bound.names)
+    output = output.detach().double()
+    gain = difference(integral, output)
+    complete = recipe.complete and curves.mask is None
+    scale = torch.maximum(output.abs(), (output - gain).abs())
+    integral = replace(integral, gain=gain if complete else None, scale=scale)
+    return Question(oracle, structure, integral, output, gain, bound.names)
 
 
 def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:

@@ -14,10 +14,9 @@ from intgrad import storage
 from intgrad._types import Point, Structure, Tree, each_target, flatten, magnitude, total
 from intgrad.errors import InputError
 from intgrad.headline import headline
+from intgrad.integral import ATOL
 from intgrad.recipe import Recipe
 from intgrad.subject import Subject
-
-ATOL = 1e-6  # of max(|f(x)|, |f(baseline)|): an error below it is converged whatever the norm
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Question:
     structure: Structure
     integral: LineIntegral
     output: Tensor  # f(x), (T, rows)
+    gain: Tensor  # f(x) - f(baseline), (T, rows), in float64
     names: tuple[str, ...]
 
 
@@ -41,7 +42,7 @@ def certify(
     oracle, integral, output = question.oracle, question.integral, question.output
     value = tuple(v.detach() for v in estimate.value)
     wrong = estimate.error_map and tuple(e.detach() for e in estimate.error_map)
-    gain = difference(integral, output).to(value[0].device)
+    gain = question.gain.to(value[0].device)
     floor = integral.floor(value)
     complete = recipe.complete and integral.curves.mask is None
     residual = each_target(value, total) - gain if complete else None

@@ -20,6 +20,7 @@ from intgrad.model.oracle import Oracle
 from intgrad.path.curve import Curves, Path, travel
 
 _TINY = torch.finfo(torch.float64).tiny
+ATOL = 1e-6  # of max(|f(x)|, |f(baseline)|): an error below it is converged whatever the norm
 ROUNDING = 64  # units in the last place; chosen beside float64, see benchmarks/floor.py
 LARGE = 8192  # features a row from which adding node by node beats one indexed addition
 
@@ -79,6 +80,10 @@ class LineIntegral:
         How many examples the curves belong to.
     watch
         Whether to keep a witness for the floor (not while gradients flow through the sums).
+    gain, scale
+        f(x) - f(baseline) and the larger of |f(x)|, |f(baseline)|: (T, rows) in float64, where they
+        are known. A rule that stops by itself reads them; `gain` is None where completeness does
+        not apply.
     """
 
     oracle: Oracle
@@ -87,6 +92,8 @@ class LineIntegral:
     integrand: Integrand
     rows: int
     watch: bool = True
+    gain: Tensor | None = None
+    scale: Tensor | None = None
     witness: Witness = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +106,12 @@ class LineIntegral:
     def by_panel(self) -> bool:
         """Whether the units of this integrand are panels."""
         return self.integrand.unit == "panel"
+
+    def slack(self, targets: int) -> Tensor:
+        """The absolute error that counts as none: (targets, rows)."""
+        if self.scale is None:
+            return torch.zeros(targets, self.rows, dtype=torch.float64)
+        return (ATOL * self.scale).cpu()
 
     def sums(self, nodes: Nodes) -> Point:
         """Weighted sums over nodes, in their order: (k, T, rows, ...), one for each weight column.
