@@ -56,12 +56,14 @@ class Panels:
 class Witness:
     """The largest contribution seen of each row, kept to measure what rounding does to it.
 
-    `mass` (T, rows) sums the weighted norms of all contributions.
+    It was made at `t`, or by the panel from `t` to `end`. `mass` (T, rows) sums the weighted norms
+    of all contributions.
     """
 
     norm: Tensor
     curve: Tensor
     t: Tensor
+    end: Tensor
     mass: Tensor
     value: Point | None = None
 
@@ -99,7 +101,9 @@ class LineIntegral:
     def __post_init__(self) -> None:
         zeros = torch.zeros(self.rows, dtype=torch.float64)
         object.__setattr__(
-            self, "witness", Witness(zeros - 1, zeros.long(), zeros.clone(), zeros[None].clone())
+            self,
+            "witness",
+            Witness(zeros - 1, zeros.long(), zeros.clone(), zeros.clone(), zeros[None].clone()),
         )
 
     @property
@@ -156,9 +160,14 @@ class LineIntegral:
         """Relative change (T, rows) of the witnesses under a shift of rounding size."""
         assert witness.value is not None
         shift = min(64 * ROUNDING * eps, 1 / 64)
-        t = torch.where(witness.t > 0.5, witness.t - shift, witness.t + shift)
-        nodes = Nodes(witness.curve, t, torch.ones(self.rows, 1))
-        again = replace(self, watch=False).each(nodes)
+        a, b = (
+            torch.where(witness.end > 0.5, t - shift, t + shift) for t in (witness.t, witness.end)
+        )
+        alone = replace(self, watch=False)
+        if self.by_panel:
+            again = alone.each_panel(Panels(witness.curve, a.clamp(0, 1), b.clamp(0, 1)))
+        else:
+            again = alone.each(Nodes(witness.curve, b, torch.ones(self.rows, 1)))
         change = tuple(a - b for a, b in zip(again, witness.value, strict=True))
         moved = each_target(change, magnitude)
         norm = each_target(witness.value, magnitude).clamp(min=_TINY)
@@ -182,7 +191,7 @@ class LineIntegral:
             found = self._speak(found, curve)
             norm = self._norm(found, rows, t)
             if self.watch:
-                self._remember(found, curve, rows, t, norm)
+                self._remember(found, Panels(curve, t, t), rows, norm)
                 if weighted:
                     self._weigh(norm, rows, nodes.weight[part])
             yield found, rows, nodes.weight[part]
@@ -190,19 +199,23 @@ class LineIntegral:
     def _panel_work(self, panels: Panels) -> Iterator[tuple[Point, Tensor, Tensor]]:
         start = 0
         while start < len(panels):
-            points = Edges.of(panels, start, self._width())
+            points = Edges.of(panels, start, self._width("panel_width"))
             part = slice(start, start + len(points.first))
             start = part.stop
             rows = self.curves.row[points.curve]
             ends = self.curves.start.take(points.curve), self.curves.end.take(points.curve)
             x, _ = travel(self.path, points.t, *ends)
             work = PanelWork(x, rows, points.first, points.second)
-            found = self._speak(self.integrand(self.oracle, work), panels.curve[part])
-            self._norm(found, rows[points.first], panels.a[part])
-            yield found, rows[points.first], torch.ones(len(points.first), 1, dtype=torch.float64)
+            own = Panels(panels.curve[part], panels.a[part], panels.b[part])
+            found = self._speak(self.integrand(self.oracle, work), own.curve)
+            rows = rows[points.first]
+            norm = self._norm(found, rows, own.a)
+            if self.watch:
+                self._remember(found, own, rows, norm)
+            yield found, rows, torch.ones(len(own), 1, dtype=torch.float64)
 
-    def _width(self) -> int:
-        return getattr(self.oracle, "width", 0) or 64
+    def _width(self, kind: str = "width") -> int:
+        return getattr(self.oracle, kind, 0) or getattr(self.oracle, "width", 0) or 64
 
     def _speak(self, found: Point, curve: Tensor) -> Point:
         """Weigh contributions by their curves, and keep what the curves speak for."""
@@ -231,9 +244,7 @@ class LineIntegral:
             self.witness.mass = self.witness.mass.expand(len(norm), -1).clone()
         self.witness.mass.index_add_(1, rows, norm * weight[:, 0].abs())
 
-    def _remember(
-        self, found: Point, curve: Tensor, rows: Tensor, t: Tensor, norms: Tensor
-    ) -> None:
+    def _remember(self, found: Point, units: Panels, rows: Tensor, norms: Tensor) -> None:
         w, norm = self.witness, norms.sum(0)
         best = w.norm.scatter_reduce(0, rows, norm, "amax")
         new = ((norm == best[rows]) & (norm > w.norm[rows])).nonzero()[:, 0]
@@ -242,7 +253,7 @@ class LineIntegral:
         if w.value is None:
             w.value = tuple(f.new_zeros(f.shape[0], self.rows, *f.shape[2:]) for f in found)
         w.norm, where = best, rows[new]
-        w.curve[where], w.t[where] = curve[new], t[new]
+        w.curve[where], w.t[where], w.end[where] = units.curve[new], units.a[new], units.b[new]
         for kept, f in zip(w.value, found, strict=True):
             kept[:, where.to(f.device)] = f[:, new.to(f.device)]
 

@@ -21,6 +21,7 @@ from intgrad.errors import InputError, IntgradError, ModelError, TargetError
 from intgrad.model.cost import Meter
 from intgrad.model.location import Location
 from intgrad.model.memory import bytes_for_backward, out_of_memory, width_for
+from intgrad.model.panels import Coverage, in_calls, probe
 from intgrad.model.refusals import explain, last_line
 from intgrad.model.target import Bound
 
@@ -56,6 +57,8 @@ class TorchOracle:
     padded: bool = field(init=False)
     copies: bool = field(init=False, default=False)
     held: dict[str, Tensor] | None = field(init=False)
+    coverage: Coverage | None = field(init=False, default=None)
+    panel_width: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
@@ -86,6 +89,23 @@ class TorchOracle:
         """Values alone, (n,) or (T, n): one bare forward a row."""
         (values,) = self._in_calls(x, rows, self._values)
         return values if self.targets else values[0]
+
+    def panels(self, x: Point, rows: Tensor, first: Tensor, second: Tensor) -> Point:
+        """Gradients (T, p, ...) averaged over the panels between consecutive points.
+
+        Raises
+        ------
+        Unsupported
+            Something in the model cannot be averaged.
+        """
+        assert bool((second == first + 1).all())
+        return in_calls(self, self.covered(x, rows), x, rows, first)
+
+    def covered(self, x: Point, rows: Tensor) -> Coverage:
+        """Which operations the model has and whether they can be averaged; probed once."""
+        if self.coverage is None:
+            self.coverage = probe(self, x, rows)
+        return self.coverage
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]

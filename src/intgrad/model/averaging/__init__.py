@@ -1,0 +1,135 @@
+"""Averages of derivatives over panels, operation by operation.
+
+A panel is a stretch between two consecutive points of a call. If everything in a network that is not
+linear uses its derivative averaged over the panel, its input taken to move straight, then one
+backward pass gives the gradient averaged over the panel, complete to rounding where every average
+is. One panel is DeepLIFT's rescale rule (Shrikumar, Greenside, Kundaje 2017, arXiv:1704.02685); many
+converge to the integral at second order, where pointwise gradients are of first order on kinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from intgrad.model.averaging import generic, maxima, normal, products
+from intgrad.model.averaging.elementwise import slope
+from intgrad.model.averaging.ends import incoming, outgoing
+from intgrad.model.tape import Step, run
+
+Pairwise = Callable[[Step, Tensor], list[Tensor | None]]
+Single = Callable[[Step, Node, Tensor], Tensor]
+
+# one gradient for each differentiable tensor argument, from the gradient at the first output
+CLOSED: dict[str, Pairwise] = {
+    "mul": products.mul,
+    "bmm": products.bmm,
+    "div": products.div,
+    "maximum": products.maximum,
+    "minimum": products.minimum,
+    "masked_fill": products.masked_fill,
+    "_softmax": normal.softmax,
+    "_safe_softmax": normal.softmax,
+    "_log_softmax": normal.log_softmax,
+    "logsumexp": normal.logsumexp,
+    "native_layer_norm": normal.layer_norm,
+    "native_group_norm": normal.group_norm,
+    "_fused_rms_norm": normal.rms_norm,
+}
+MAXIMA: dict[str, Single] = {
+    "amax": maxima.amax,
+    "amin": lambda step, node, g: maxima.amax(step, node, g, -1.0),
+    "max": maxima.max_dim,
+}
+POOLS = frozenset(
+    "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d".split()
+)
+
+
+@dataclass
+class Averager:
+    """The rule of `tape.pull`: averages over panels, and a note of what could not be averaged.
+
+    Attributes
+    ----------
+    approximate
+        Operations averaged at Gauss points: complete to their error only.
+    uncovered
+        Operations that used the derivative where the panel starts.
+    """
+
+    approximate: set[str] = field(default_factory=set)
+    uncovered: set[str] = field(default_factory=set)
+
+    def __call__(
+        self, step: Step, node: Node, grads: tuple[Tensor | None, ...]
+    ) -> list[Tensor | None]:
+        """Gradients for the node's inputs, in their order."""
+        with torch.no_grad():
+            found = self._averaged(step, node, grads) if step.intact() else None
+        if found is None:
+            self.uncovered.add(step.name)
+            return list(run(node, grads))
+        return found
+
+    def _averaged(
+        self, step: Step, node: Node, grads: tuple[Tensor | None, ...]
+    ) -> list[Tensor | None] | None:
+        slots = [i for i, t in enumerate(step.tensors) if t.is_floating_point()]
+        if len(slots) != len(node.next_functions) or not _rows_known(step):
+            return None
+        g = grads[0] if grads else None
+        if step.name in POOLS and g is not None and step.axes[0] and step.axes[0][0] == 0:
+            return [maxima.max_pool(step, node, g)]
+        each = self._each(step, node, grads, g)
+        return [
+            None if f is None else outgoing(step, i, f) for i, f in zip(slots, each, strict=True)
+        ]
+
+    def _each(
+        self, step: Step, node: Node, grads: tuple[Tensor | None, ...], g: Tensor | None
+    ) -> list[Tensor | None]:
+        """One gradient a panel for each floating argument."""
+        alone = g is not None and not any(x is not None for x in grads[1:])
+        if alone:
+            assert g is not None
+            own = incoming(step, g)
+            if step.name == "where" and len(step.live) == 3:
+                return products.where(step, own)
+            if step.name in CLOSED:
+                return CLOSED[step.name](step, own)
+            if step.name in MAXIMA and len(step.args) > 1:
+                return [MAXIMA[step.name](step, node, own)]
+            if _pointwise(step):
+                found = own * slope(step)
+                return [found if step.live[i] else None for i in _floats(step)]
+        self.approximate.add(step.name)
+        every = generic.average(step, grads)
+        return [every[i] for i in _floats(step)]
+
+
+def _floats(step: Step) -> list[int]:
+    return [i for i, t in enumerate(step.tensors) if t.is_floating_point()]
+
+
+def _pointwise(step: Step) -> bool:
+    """A function of one number that moves: same shape in and out, element by element."""
+    return (
+        sum(step.live) == 1
+        and torch.Tag.pointwise in step.op.tags
+        and len(step.outs) == 1
+        and step.outs[0].shape == step.tensors[step.live.index(True)].shape
+    )
+
+
+def _rows_known(step: Step) -> bool:
+    """Every tensor that gradients flow to, and every output, says where its rows lie."""
+    flowing = [a for a, alive in zip(step.axes, step.live, strict=False) if alive]
+    return len(step.axes) == len(step.live) + len(step.outs) and all(flowing)
+
+
+__all__ = ["Averager"]

@@ -1,0 +1,165 @@
+"""Gradients averaged over panels, for a `TorchOracle`: one forward at the edges, one backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from intgrad._types import Point
+from intgrad.errors import IntgradError, ModelError, Unsupported
+from intgrad.model.averaging import Averager
+from intgrad.model.memory import out_of_memory
+from intgrad.model.tape import Axis, Tape, learn_axes, place_axes, pull
+
+KINKED = frozenset(
+    """
+    relu leaky_relu rrelu_with_noise _prelu_kernel threshold clamp clamp_min clamp_max hardtanh
+    hardswish hardsigmoid hardshrink softshrink elu celu abs maximum minimum fmax fmin max min amax
+    amin where max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d
+    adaptive_max_pool3d sort topk median kthvalue cummax cummin norm linalg_vector_norm sgn sign
+    """.split()
+)
+
+
+@dataclass
+class Coverage:
+    """What is known of a model's operations after a probe, and after every averaged call.
+
+    Attributes
+    ----------
+    axes
+        Where rows lie in every noted operation; None where panels cannot be averaged at all.
+    operations
+        Names of the operations that are not linear.
+    approximate
+        Those averaged at Gauss points, complete to their error.
+    uncovered
+        Those that used the derivative where the panel starts.
+    reason
+        Why panels cannot be averaged, in words; empty where they can.
+    """
+
+    axes: list[tuple[Axis | None, ...]] | None
+    operations: frozenset[str]
+    approximate: set[str] = field(default_factory=set)
+    uncovered: set[str] = field(default_factory=set)
+    reason: str = ""
+
+    @property
+    def kinks(self) -> frozenset[str]:
+        """Operations whose derivative jumps."""
+        return self.operations & KINKED
+
+
+def probe(oracle: Any, x: Point, rows: Tensor) -> Coverage:
+    """Run two rows and then three, equal ones, to see which operations run and where rows lie.
+
+    Costs five forwards, counted as checks.
+    """
+    tapes = []
+    try:
+        for n in (2, 3):
+            points = tuple(p[:1].expand(n, *p.shape[1:]) for p in x)
+            with oracle.meter.aside():
+                tape, values, _ = taped(oracle, points, rows[:1].expand(n))
+            tapes.append(tape)
+            opaque = unnoted(values, tape)
+    except IntgradError as error:
+        return Coverage(None, frozenset(), reason=f"the model cannot be intercepted: {error}")
+    names = frozenset(s.name for s in tapes[1].steps.values())
+    axes = learn_axes(*tapes)
+    lost = sorted(opaque | set(tapes[1].lost))
+    if lost:
+        return Coverage(None, names, reason=f"{', '.join(lost[:4])} cannot be seen into")
+    if axes is None:
+        reason = "the operations of a call depend on its number of rows"
+        return Coverage(None, names, reason=reason)
+    return Coverage(axes, names)
+
+
+def taped(oracle: Any, x: Point, rows: Tensor) -> tuple[Tape, Tensor, Point]:
+    """One forward with its tape: values (T, n), and the leaves gradients are asked of.
+
+    Fused attention is one operation with kernels of its own; it runs as its mathematical form.
+    """
+    leaves = tuple(p.detach().requires_grad_() for p in x)
+    tape = Tape()
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        entered = oracle._entered(leaves)
+        with tape:
+            values = oracle._target(entered, rows)
+    if not values.requires_grad:
+        raise ModelError("the model's output does not depend on the input through autograd.")
+    return tape, values, leaves
+
+
+def unnoted(values: Tensor, tape: Tape) -> set[str]:
+    """Names of autograd nodes that are on no tape: custom functions, compiled or scripted pieces."""
+    found, seen = set(), set()
+    stack = [values.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen or hasattr(node, "variable"):
+            continue
+        seen.add(node)
+        if node._sequence_nr() not in tape.known and node.name() not in PLAIN:
+            found.add(node.name())
+        stack += [after for after, _ in node.next_functions]
+    return found
+
+
+PLAIN = frozenset({"CopySlices"})  # writes into a view; what is not linear there is `Tape.lost`
+
+
+def averaged(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Tensor) -> Point:
+    """Gradients averaged over panels from first[p] to first[p] + 1: (T, p, ...).
+
+    One forward and T backwards for every point; the last point of a chain starts no panel.
+    """
+    tape, values, leaves = taped(oracle, x, rows)
+    if coverage.axes is None or not place_axes(tape, coverage.axes, len(rows)):
+        raise Unsupported(
+            f"panels cannot be averaged: {coverage.reason or 'the operations changed between calls'}. "
+            f"Use quadrature=ig.Adaptive()."
+        )
+    rule = Averager(coverage.approximate, coverage.uncovered)
+    seeds = torch.zeros(values.shape[1], dtype=values.dtype, device=values.device)
+    seeds[first.to(seeds.device)] = 1
+    found = []
+    for t in range(len(values)):
+        seed = torch.zeros_like(values)
+        seed[t] = seeds
+        with torch.no_grad():
+            found.append(pull(tape, values, seed, leaves, rule))
+    oracle.meter.count(rows, len(values))
+    return tuple(
+        torch.stack([torch.zeros_like(leaf) if g[i] is None else g[i] for g in found])[:, first]
+        for i, leaf in enumerate(leaves)
+    )
+
+
+def in_calls(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Tensor) -> Point:
+    """`averaged`, padded to the fixed width, and halved where a call does not fit in memory."""
+    try:
+        missing = oracle.width - len(rows) if oracle.padded else 0
+        if missing <= 0:
+            return averaged(oracle, coverage, x, rows, first)
+        filled = tuple(torch.cat([p, p[-1:].expand(missing, *p.shape[1:])]) for p in x)
+        with oracle.meter.quiet(missing):
+            more = torch.cat([rows, rows[-1:].expand(missing)])
+            return averaged(oracle, coverage, filled, more, first)
+    except Exception as error:
+        if not out_of_memory(error) or oracle.padded or len(first) < 2:
+            raise
+    oracle.panel_width = max(2, len(rows) // 2)
+    half = len(first) // 2
+    parts = []
+    for some in (first[:half], first[half:]):
+        low, high = int(some[0]), int(some[-1]) + 2
+        cut = tuple(p[low:high] for p in x)
+        parts.append(in_calls(oracle, coverage, cut, rows[low:high], some - low))
+    return tuple(torch.cat(p, 1) for p in zip(*parts, strict=True))
