@@ -41,6 +41,8 @@ QUADRATURES = [
     ig.Trapezoid(24),
     ig.LeftRiemann(24),
     ig.RightRiemann(24),
+    ig.PanelAveraged(24),
+    ig.PanelAveraged(rtol=1e-3),
 ]
 POINTS = [  # rules that approximate no integral: nothing to be complete about
     ig.At(1.0),

@@ -14,7 +14,15 @@ from intgrad.errors import (
 )
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import Straight
-from intgrad.quadrature import At, GaussLegendre, LeftRiemann, Midpoint, RightRiemann, Trapezoid
+from intgrad.quadrature import (
+    At,
+    GaussLegendre,
+    LeftRiemann,
+    Midpoint,
+    PanelAveraged,
+    RightRiemann,
+    Trapezoid,
+)
 from intgrad.recipe import Recipe
 
 __all__ = [
@@ -35,6 +43,7 @@ __all__ = [
     "Midpoint",
     "ModelError",
     "NotConverged",
+    "PanelAveraged",
     "Probability",
     "Recipe",
     "RightRiemann",

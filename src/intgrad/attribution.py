@@ -64,6 +64,8 @@ class Attribution:
         error <= rtol, or the absolute error <= 1e-6 max(|f(x)|, |f(baseline)|).
     targets
         What was explained: one name a row, or one a target.
+    rules
+        Which quadrature answered each row, and why.
     recipe, run
         How; and under what circumstances.
     subjects
@@ -82,6 +84,7 @@ class Attribution:
     evaluations: Tensor
     converged: Tensor
     targets: tuple[str, ...]
+    rules: tuple[str, ...]
     recipe: Recipe
     run: Run
     subjects: tuple[Subject, ...] = ()
@@ -151,6 +154,7 @@ class Attribution:
             values=_apply(take, self.values),
             error_map=None if self.error_map is None else _apply(take, self.error_map),
             subjects=tuple(self.subjects[i] for i in index.tolist()) if self.subjects else (),
+            rules=tuple(self.rules[i] for i in index.tolist()),
             targets=self.targets
             if self.several
             else tuple(self.targets[i] for i in index.tolist()),

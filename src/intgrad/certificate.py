@@ -60,6 +60,7 @@ def certify(
         backwards=oracle.meter.backwards.clone(),
         evaluations=oracle.meter.evaluations(),
         targets=question.names,
+        rules=estimate.row_rules(integral.rows),
         recipe=recipe.but(at=oracle.location.name, baseline=as_baseline(recipe.baseline)),
         run=circumstances(oracle, estimate, seed),
         several=oracle.targets is not None,

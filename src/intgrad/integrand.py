@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from intgrad._types import Point
+from intgrad._types import Point, wide
 from intgrad.model.oracle import Oracle, ability, gradients
 
 
@@ -36,9 +36,10 @@ class PanelWork:
 
     def increments(self) -> Point:
         """x[second] - x[first], (p, ...), in float32 at least."""
+        wider = [p.to(wide(p.dtype)) for p in self.x]
         return tuple(
             p.index_select(0, self.second.to(p.device)) - p.index_select(0, self.first.to(p.device))
-            for p in self.x
+            for p in wider
         )
 
 
@@ -61,6 +62,11 @@ class GradientVelocity:
 
     unit: ClassVar[str] = "node"
     complete: ClassVar[bool] = True
+
+    @property
+    def averaged(self) -> AveragedGradient:
+        """The same, averaged over panels by the model itself."""
+        return AveragedGradient()
 
     def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
         """Contributions (T, n, ...)."""
@@ -117,6 +123,11 @@ class Summed:
     def complete(self) -> bool:
         """Sums keep completeness."""
         return self.of.complete
+
+    @property
+    def averaged(self) -> Summed:
+        """The same sums, averaged over panels by the model itself."""
+        return Summed(self.of.averaged)
 
     def __call__(self, oracle: Oracle, work: Any) -> Point:
         """Contributions (T, n, ...) without their last axis."""

@@ -97,6 +97,7 @@ def _pack(a: Any, key: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {
         "structure": [structure.kind, list(structure.keys), len(point), len(wrong)],
         "targets": list(a.targets),
+        "rules": list(a.rules),
         "several": a.several,
         "recipe": a.recipe.describe(),
         "run": {**vars(a.run), "notes": list(a.run.notes)},
@@ -117,6 +118,7 @@ def _unpack(
         values=values,
         error_map=structure.close(error) if error else None,
         targets=tuple(about["targets"]),
+        rules=tuple(about["rules"]),
         several=about["several"],
         recipe=Recipe.restore(about["recipe"]),
         run=run(**{**about["run"], "notes": tuple(about["run"]["notes"])}),

@@ -127,15 +127,19 @@ def averaged(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Ten
             f"Use quadrature=ig.Adaptive()."
         )
     rule = Averager(coverage.approximate, coverage.uncovered)
-    seeds = torch.zeros(values.shape[1], dtype=values.dtype, device=values.device)
-    seeds[first.to(seeds.device)] = 1
+    seeds = torch.zeros_like(values)
+    root, slot, targets = values.grad_fn, values.output_nr, len(values)
+    del values
     found = []
-    for t in range(len(values)):
-        seed = torch.zeros_like(values)
-        seed[t] = seeds
+    for t in range(targets):
+        seed = torch.zeros_like(seeds)
+        seed[t, first.to(seed.device)] = 1
+        start = [root, slot, seed]
+        if t == targets - 1:
+            root = None
         with torch.no_grad():
-            found.append(pull(tape, values, seed, leaves, rule))
-    oracle.meter.count(rows, len(values))
+            found.append(pull(tape, start, leaves, rule, keep=t < targets - 1))
+    oracle.meter.count(rows, targets)
     return tuple(
         torch.stack([torch.zeros_like(leaf) if g[i] is None else g[i] for g in found])[:, first]
         for i, leaf in enumerate(leaves)

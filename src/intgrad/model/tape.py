@@ -111,12 +111,13 @@ class Tape(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         given = tensors_in((args, kwargs))
+        if not torch.is_grad_enabled() or not any(t.requires_grad for t in given):
+            return func(*args, **kwargs)
         number = _sequence_number()
-        if (
-            not torch.is_grad_enabled()
-            or number in self.known
-            or not any(t.requires_grad for t in given)
-        ):
+        if func._schema.is_mutable:  # a copy of what it overwrites may have been saved in between
+            while number in self.known:
+                number -= 1
+        if number in self.known:
             return func(*args, **kwargs)
         self.known.add(number)
         live = tuple(t.requires_grad for t in given)
@@ -203,35 +204,56 @@ def place_axes(tape: Tape, axes: list[tuple[Axis | None, ...]], rows: int) -> bo
 Rule = Callable[[Step, Node, tuple[Tensor | None, ...]], Sequence[Tensor | None]]
 
 
-def pull(tape: Tape, root: Tensor, seed: Tensor, leaves: Point, rule: Rule) -> list[Tensor | None]:
-    """Pull `seed` from `root` back to the leaves: autograd, but for the steps on the tape.
+def pull(
+    tape: Tape, start: list[Any], leaves: Point, rule: Rule, keep: bool
+) -> list[Tensor | None]:
+    """Pull a gradient back to the leaves: autograd, but for the steps on the tape.
 
     Those are handed to `rule`; everything else does what autograd does.
+
+    Parameters
+    ----------
+    start
+        The node and slot of the output, and the gradient there; emptied, so that nothing holds it.
+    keep
+        Whether the tape is needed again. If not, what a node has saved is freed once it is done, as
+        in autograd: memory that was just in use is faster than new memory.
     """
-    assert root.grad_fn is not None
+    node, slot, seed = start
+    start.clear()
     found: dict[int, Tensor] = {}
-    waiting: dict[Node, list[Tensor | None]] = {root.grad_fn: []}
-    _add(waiting[root.grad_fn], root.output_nr, seed)
-    queue = [(-_number(root.grad_fn), 0, root.grad_fn)]
+    waiting: dict[Node, list[Tensor | None]] = {node: []}
+    _add(waiting[node], slot, seed)
+    queue = [(-_number(node), 0, node)]
+    del node, seed
     while queue:
         node = heapq.heappop(queue)[2]
         given = tuple(waiting.pop(node))
         given += (None,) * (len(node._input_metadata) - len(given))
-        step = tape.steps.get(_number(node))
+        step = tape.steps.get(_number(node)) if keep else tape.steps.pop(_number(node), None)
         grads = run(node, given) if step is None else rule(step, node, given)
+        del given, step
         for grad, (after, slot) in zip(grads, node.next_functions, strict=True):
             if grad is None or after is None:
                 continue
             variable = getattr(after, "variable", None)
             if variable is not None:
-                before = found.get(id(variable))
-                found[id(variable)] = grad if before is None else before + grad
+                before, own = found.get(id(variable)), _fit(grad, variable)
+                found[id(variable)] = own if before is None else before + own
                 continue
             if after not in waiting:
                 waiting[after] = []
                 heapq.heappush(queue, (-_number(after), id(after), after))
-            _add(waiting[after], slot, grad)
+            _add(waiting[after], slot, _fit(grad, after._input_metadata[slot]))
+        grad = grads = after = None
     return [found.get(id(leaf)) for leaf in leaves]
+
+
+def _fit(grad: Tensor, wanted: Any) -> Tensor:
+    """Sum over what was broadcast and keep the type: what autograd's engine does between nodes."""
+    if grad.shape != wanted.shape:
+        grad = grad.sum_to_size(wanted.shape)
+    return grad if grad.dtype == wanted.dtype else grad.to(wanted.dtype)
 
 
 def run(node: Any, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:

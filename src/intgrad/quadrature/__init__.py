@@ -1,6 +1,7 @@
 """Quadratures, one family a file."""
 
 from intgrad.quadrature.gauss import GaussLegendre
+from intgrad.quadrature.panel import PanelAveraged
 from intgrad.quadrature.riemann import At, LeftRiemann, Midpoint, RightRiemann, Trapezoid
 from intgrad.quadrature.rule import Estimate, Quadrature
 
@@ -10,6 +11,7 @@ __all__ = [
     "GaussLegendre",
     "LeftRiemann",
     "Midpoint",
+    "PanelAveraged",
     "Quadrature",
     "RightRiemann",
     "Trapezoid",

@@ -8,10 +8,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, whole_number
+from intgrad._types import whole_number
 from intgrad.errors import Unsupported
 from intgrad.integral import LineIntegral
-from intgrad.quadrature.rule import Estimate, estimate, relative
+from intgrad.quadrature.rule import Estimate, estimate, merge, relative
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,8 @@ class GaussLegendre:
         keep = missed[integral.curves.row].nonzero()[:, 0]
         some = replace(integral, curves=integral.curves.where(keep))
         finer = replace(self, nodes=2 * self.nodes)(some)
-        assert finer.error_map is not None
-        return Estimate(
-            _mix(missed, finer.value, done.value),
-            _mix(missed, finer.error_map, done.error_map),
-            self.rtol,
-            f"{done.rule}; doubled for rows above the tolerance",
-        )
-
-
-def _mix(rows: Tensor, new: Point, old: Point) -> Point:
-    pick = [rows.to(o.device).reshape(1, -1, *(1,) * (o.ndim - 2)) for o in old]
-    return tuple(torch.where(p, n, o) for p, n, o in zip(pick, new, old, strict=True))
+        doubled = f"{done.rule}; doubled for rows above the tolerance"
+        return replace(merge(missed, finer, done), rule=doubled)
 
 
 @cache

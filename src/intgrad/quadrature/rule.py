@@ -27,12 +27,19 @@ class Estimate:
         The relative L1 error that counts as converged.
     rule
         Which rule was used, and why, in words.
+    chosen
+        The same for each row, where rows differ; empty where they do not.
     """
 
     value: Point
     error_map: Point | None
     rtol: float
     rule: str
+    chosen: tuple[str, ...] = ()
+
+    def row_rules(self, rows: int) -> tuple[str, ...]:
+        """The rule of every row."""
+        return self.chosen or (self.rule,) * rows
 
 
 class Quadrature(Protocol):
@@ -80,3 +87,24 @@ def relative(value: Point, error: Point) -> Tensor:
         norm, wrong = magnitude(tuple(v[t] for v in value)), magnitude(tuple(e[t] for e in error))
         rows.append(torch.where(wrong == 0, 0.0, wrong / norm))
     return torch.stack(rows)
+
+
+def merge(rows: Tensor, new: Estimate, old: Estimate) -> Estimate:
+    """The new estimate where `rows` (rows,) is true, the old one elsewhere."""
+    assert new.error_map is not None
+    assert old.error_map is not None
+    chosen = zip(rows.tolist(), new.row_rules(len(rows)), old.row_rules(len(rows)), strict=True)
+    every = bool(rows.all())
+    return Estimate(
+        pick_rows(rows, new.value, old.value),
+        pick_rows(rows, new.error_map, old.error_map),
+        old.rtol,
+        new.rule if every else f"{old.rule}; {int(rows.sum())} of {len(rows)} rows: {new.rule}",
+        tuple(n if pick else o for pick, n, o in chosen),
+    )
+
+
+def pick_rows(rows: Tensor, new: Point, old: Point) -> Point:
+    """Rows of `new` (T, rows, ...) where `rows` is true, of `old` elsewhere."""
+    pick = [rows.to(o.device).reshape(1, -1, *(1,) * (o.ndim - 2)) for o in old]
+    return tuple(torch.where(p, n, o) for p, n, o in zip(pick, new, old, strict=True))

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from intgrad.model.averaging import generic, maxima, normal, products
-from intgrad.model.averaging.elementwise import slope
+from intgrad.model.averaging import elementwise, generic, maxima, normal, products
 from intgrad.model.averaging.ends import incoming, outgoing
 from intgrad.model.tape import Step, run
 
@@ -32,6 +31,7 @@ CLOSED: dict[str, Pairwise] = {
     "maximum": products.maximum,
     "minimum": products.minimum,
     "masked_fill": products.masked_fill,
+    "where": products.where,
     "_softmax": normal.softmax,
     "_safe_softmax": normal.softmax,
     "_log_softmax": normal.log_softmax,
@@ -79,49 +79,44 @@ class Averager:
     def _averaged(
         self, step: Step, node: Node, grads: tuple[Tensor | None, ...]
     ) -> list[Tensor | None] | None:
-        slots = [i for i, t in enumerate(step.tensors) if t.is_floating_point()]
-        if len(slots) != len(node.next_functions) or not _rows_known(step):
+        live = [i for i, alive in enumerate(step.live) if alive]
+        open_slots = [after is not None for after, _ in node.next_functions]
+        if sum(open_slots) != len(live) or not _rows_known(step):
             return None
         g = grads[0] if grads else None
         if step.name in POOLS and g is not None and step.axes[0] and step.axes[0][0] == 0:
             return [maxima.max_pool(step, node, g)]
+        if g is not None and _pointwise(step):
+            found = elementwise.pull(step, g)
+            return [found if wanted else None for wanted in open_slots]
         each = self._each(step, node, grads, g)
-        return [
-            None if f is None else outgoing(step, i, f) for i, f in zip(slots, each, strict=True)
-        ]
+        pulled = iter([None if each[i] is None else outgoing(step, i, each[i]) for i in live])
+        return [next(pulled) if wanted else None for wanted in open_slots]
 
     def _each(
         self, step: Step, node: Node, grads: tuple[Tensor | None, ...], g: Tensor | None
     ) -> list[Tensor | None]:
-        """One gradient a panel for each floating argument."""
+        """One gradient a panel for each tensor argument up to the last that needs one."""
         alone = g is not None and not any(x is not None for x in grads[1:])
         if alone:
             assert g is not None
             own = incoming(step, g)
-            if step.name == "where" and len(step.live) == 3:
-                return products.where(step, own)
-            if step.name in CLOSED:
+            if step.name in CLOSED and (step.name != "where" or len(step.live) == 3):
                 return CLOSED[step.name](step, own)
             if step.name in MAXIMA and len(step.args) > 1:
                 return [MAXIMA[step.name](step, node, own)]
-            if _pointwise(step):
-                found = own * slope(step)
-                return [found if step.live[i] else None for i in _floats(step)]
         self.approximate.add(step.name)
-        every = generic.average(step, grads)
-        return [every[i] for i in _floats(step)]
+        return generic.average(step, grads)
 
 
-def _floats(step: Step) -> list[int]:
-    return [i for i, t in enumerate(step.tensors) if t.is_floating_point()]
+UNTAGGED = frozenset({"_prelu_kernel", "hardswish", "log_sigmoid_forward"})
 
 
 def _pointwise(step: Step) -> bool:
     """A function of one number that moves: same shape in and out, element by element."""
     return (
         sum(step.live) == 1
-        and torch.Tag.pointwise in step.op.tags
-        and len(step.outs) == 1
+        and (torch.Tag.pointwise in step.op.tags or step.name in UNTAGGED)
         and step.outs[0].shape == step.tensors[step.live.index(True)].shape
     )
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from intgrad.model.averaging.ends import Ends, argument, output
+from intgrad.model.averaging.ends import Ends, argument, ends, first, wide
+from intgrad.model.averaging.memory import arranged, flat, rows_lie_apart
 from intgrad.model.tape import Step
 
 
@@ -35,9 +36,41 @@ def small(z: Ends) -> Tensor:
     return z.delta.abs() <= threshold * (1 + z.a.abs())
 
 
-def slope(step: Step) -> Tensor:
-    """The average derivative of an elementwise step over every panel."""
-    z, y = argument(step, step.live.index(True)), output(step)
+BLOCK = 1 << 16  # numbers at a time: what is computed of them stays in the cache
+
+
+def pull(step: Step, grad: Tensor) -> Tensor:
+    """Pull a gradient (rows and all) back through a function of one number: all rows, the last 0.
+
+    Memory bound, so it goes block by block where the rows lie one after the other in memory.
+    """
+    place = step.live.index(True)
+    z, y, axis = step.tensors[place], step.outs[0], step.axes[place]
+    assert axis is not None
+    found = torch.empty_like(z)
+    if axis[0] != 0 or not rows_lie_apart(z) or found.stride() != z.stride() or _others(step):
+        own = first(grad, axis) * slope(step, ends(z, axis), ends(y, axis))
+        first(found, axis).copy_(own)
+        found.narrow(axis[0], z.shape[axis[0]] - axis[1], axis[1]).zero_()
+        return found
+    row = axis[1] * z.stride(0)
+    size, out = z.numel() - row, flat(found)
+    z, y, grad = (flat(arranged(t, z)) for t in (z, y, grad))
+    for i in range(0, size, BLOCK):
+        j = min(i + BLOCK, size)
+        at = [Ends(wide(t[i:j]), wide(t[i + row : j + row])) for t in (z, y)]
+        torch.mul(slope(step, *at).to(out.dtype), grad[i:j], out=out[i:j])
+    out[size:].zero_()
+    return found
+
+
+def _others(step: Step) -> bool:
+    """Whether there are tensors that would have to be cut along, such as the weight of prelu."""
+    return any(t.ndim for t, alive in zip(step.tensors, step.live, strict=True) if not alive)
+
+
+def slope(step: Step, z: Ends, y: Ends) -> Tensor:
+    """The average derivative of an elementwise step between the ends z, where it gave y."""
     special = SLOPES.get(step.name)
     found = special(step, z, y) if special is not None else None
     return secant(step, z, y) if found is None else found
@@ -76,10 +109,39 @@ def replay(step: Step, point: Tensor) -> Tensor:
     return step.op(*args, **{k: exchange(v) for k, v in step.kwargs.items()})
 
 
+def share_above(z: Ends, level: float = 0.0) -> Tensor:
+    """The part of a panel in which z is above a level.
+
+    Without a branch: the quotient is above 1 or below 0 where z stays on one side.
+    """
+    width = (z.b - z.a).abs_().clamp_min_(torch.finfo(z.a.dtype).tiny)
+    top = torch.maximum(z.a, z.b)
+    return (top if level == 0 else top.sub_(level)).div_(width).clamp_(0, 1)
+
+
 def _relu(step: Step, z: Ends, y: Ends) -> Tensor:
-    # never cancels: on one side the quotient is 1 or 0, across it numerator and denominator add up
-    flat = z.delta == 0
-    return torch.where(flat, (z.a > 0).to(y.a.dtype), y.delta.div_(z.delta))
+    return share_above(z)
+
+
+def _leaky_relu(step: Step, z: Ends, y: Ends) -> Tensor:
+    below = step.args[1] if len(step.args) > 1 else 0.01
+    return share_above(z).mul_(1 - below).add_(below)
+
+
+def _abs(step: Step, z: Ends, y: Ends) -> Tensor:
+    return share_above(z).mul_(2).sub_(1)
+
+
+def _clamp(step: Step, z: Ends, y: Ends) -> Tensor | None:
+    low, high = (*step.args[1:], step.kwargs.get("max"))[:2] if len(step.args) > 1 else (-1.0, 1.0)
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return None
+    inside = torch.ones_like(z.a) if low is None else share_above(z, low)
+    return inside if high is None else inside.sub_(share_above(z, high))
+
+
+def _hardsigmoid(step: Step, z: Ends, y: Ends) -> Tensor:
+    return share_above(z, -3.0).sub_(share_above(z, 3.0)).div_(6)
 
 
 def _exp(step: Step, z: Ends, y: Ends) -> Tensor:
@@ -132,6 +194,11 @@ def _pow(step: Step, z: Ends, y: Ends) -> Tensor | None:
 Slope = Callable[[Step, Ends, Ends], Tensor | None]
 SLOPES: dict[str, Slope] = {
     "relu": _relu,
+    "leaky_relu": _leaky_relu,
+    "abs": _abs,
+    "hardtanh": _clamp,
+    "clamp": _clamp,
+    "hardsigmoid": _hardsigmoid,
     "exp": _exp,
     "log": _log,
     "sqrt": _sqrt,

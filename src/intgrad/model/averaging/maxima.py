@@ -9,13 +9,15 @@ panels they are few.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from intgrad.model.averaging.ends import Ends, argument, first, incoming, second
+from intgrad.model.averaging.ends import Ends, argument, first, second, wide
+from intgrad.model.averaging.memory import arranged, flat, rows_lie_apart
 from intgrad.model.tape import Step, run
 
 
@@ -95,11 +97,11 @@ def along(z: Ends, g: Tensor, dim: int) -> Tensor:
 def max_pool(step: Step, node: Node, grad: Tensor) -> Tensor:
     """Max-pooling with indices: where the winner stays autograd's own rule, elsewhere the envelope.
 
-    Returns the gradient for the whole input: the rule of the rows that stay is autograd's.
+    Returns the gradient for the whole input, rows and all.
     """
     axis = step.axes[1]
     assert axis is not None
-    z, index = step.tensors[0], step.outs[1]
+    index = step.outs[1]
     at_a, at_b = first(index, axis), second(index, axis)
     changed = at_a != at_b
     stays = grad.clone()
@@ -108,37 +110,102 @@ def max_pool(step: Step, node: Node, grad: Tensor) -> Tensor:
     found = run(node, (stays,))[0]
     assert found is not None
     if bool(changed.any()):
-        _share_out(step, z, changed, at_a, incoming(step, grad), found)
+        z = step.tensors[0] if rows_lie_apart(step.tensors[0]) else step.tensors[0].contiguous()
+        found = arranged(found, z)
+        _share_out(step, z, changed, found, first(grad, axis))
     return found
 
 
-def _share_out(
-    step: Step, z: Tensor, changed: Tensor, at_a: Tensor, g: Tensor, found: Tensor
-) -> None:
-    """Add the shares of windows whose winner changes to `found`."""
+def _share_out(step: Step, z: Tensor, changed: Tensor, found: Tensor, g: Tensor) -> None:
+    """Add to `found`, in place, the shares of windows whose winner changes.
+
+    Where the first winner hands over to the last one directly, nothing else being above them when
+    they meet, their shares are where they meet; only the rest needs the whole envelope.
+    """
     axis = step.axes[0]
     assert axis is not None
-    kernel = windows(step, z.shape)
-    space = len(kernel.shape) - 1
-    planes = lambda t: t.flatten(t.ndim - space).flatten(0, -2)  # noqa: E731
-    kernel = kernel.flatten(0, space - 1).to(z.device)  # (cells, k), -1 outside
-    flat_a, flat_b = (planes(t(z, axis)) for t in (first, second))
-    plane, cell = planes(changed).nonzero(as_tuple=True)
-    members = kernel[cell]
-    inside = members >= 0
-    where = members.clamp(min=0)
-    low = torch.finfo(flat_a.dtype).min
-    a, b = (torch.where(inside, f[plane[:, None], where], low) for f in (flat_a, flat_b))
-    winner = planes(at_a)[plane, cell]
-    own = (members == winner[:, None]).to(torch.uint8).argmax(1)
-    shares = envelope(a, b, own) * planes(g)[plane, cell][:, None]
-    target = planes(found)
-    rows = plane[:, None].expand_as(where)
-    if target.data_ptr() != found.data_ptr():  # not one memory: add in a copy, then write back
-        shared = torch.zeros_like(target).index_put_((rows, where), shares, accumulate=True)
-        found += shared.reshape(found.shape)
-        return
-    target.index_put_((rows, where), shares.to(target.dtype), accumulate=True)
+    space = 3 if "3d" in step.name else 2
+    place = changed.nonzero(as_tuple=True)
+    base = sum(p * s for p, s in zip(place[:-space], z.stride(), strict=False))
+    where = _addresses(z, space)
+    at_a, at_b = (where[t(step.outs[1], axis)[place]] + base for t in (first, second))
+    cell = place[-space]
+    for d in range(1 - space, 0):
+        cell = cell * changed.shape[d] + place[d]
+    table = windows(step, z.shape).flatten(0, space - 1).to(z.device)
+    table = torch.where(table < 0, -1, where[table])
+    lines = Lines(flat(z), axis[1] * z.stride(0), base, table, cell, at_a)
+    meet = lines.meeting(at_b)
+    direct = lines.top(meet) <= lines.value(at_a, meet) + lines.slack(at_a)
+    weight, out = g[place], flat(found)
+    meet, weight = meet.to(out.dtype), weight.to(out.dtype)
+    out.index_add_(0, at_a[direct], (weight * meet)[direct])
+    out.index_add_(0, at_b[direct], (weight * (1 - meet))[direct])
+    rest = (~direct).nonzero()[:, 0]
+    if len(rest):
+        members = lines.members(rest)
+        own = (members == at_a[rest, None]).to(torch.uint8).argmax(1)
+        shares = envelope(lines.ends(members, 0), lines.ends(members, 1), own)
+        own_weight = weight[rest, None] * shares.to(out.dtype)
+        out.index_add_(0, members.reshape(-1), own_weight.reshape(-1))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Windows whose members move from where they are in `memory` to one row (`step`) further on.
+
+    `base`, `cell` and `winner` are (m,): where a window's plane starts, which row of `table` lists
+    its members' addresses in the plane (-1 outside), and the address of its first winner.
+    """
+
+    memory: Tensor
+    step: int
+    base: Tensor
+    table: Tensor
+    cell: Tensor
+    winner: Tensor
+
+    def ends(self, address: Tensor, row: int) -> Tensor:
+        """Values at addresses, at the start (0) or the end (1) of the panel."""
+        return wide(self.memory[address + row * self.step])
+
+    def meeting(self, other: Tensor) -> Tensor:
+        """When the winner's line meets another, which is above it at the end."""
+        mine, its = ([self.ends(p, r) for r in (0, 1)] for p in (self.winner, other))
+        gap, closing = mine[0] - its[0], (its[1] - its[0]) - (mine[1] - mine[0])
+        return torch.where(closing > 0, gap / closing, 1.0).clamp_(0, 1)
+
+    def value(self, address: Tensor, t: Tensor) -> Tensor:
+        """Where a line is at t."""
+        return torch.lerp(self.ends(address, 0), self.ends(address, 1), t)
+
+    def slack(self, address: Tensor) -> Tensor:
+        """What rounding does to such a value."""
+        size = self.ends(address, 0).abs() + self.ends(address, 1).abs()
+        return 4 * torch.finfo(size.dtype).eps * size
+
+    def members(self, which: Tensor | slice = slice(None)) -> Tensor:
+        """Addresses of these windows' members (m, k); the winner's own in place of outsiders."""
+        own = self.table[self.cell[which]]
+        return torch.where(own < 0, self.winner[which, None], own + self.base[which, None])
+
+    def top(self, t: Tensor) -> Tensor:
+        """The largest member at t, column by column of the table."""
+        best = torch.full_like(t, -torch.inf)
+        for column in self.table.T:
+            own = column[self.cell]
+            address = torch.where(own < 0, self.winner, own + self.base)
+            best = torch.maximum(best, self.value(address, t))
+        return best
+
+
+def _addresses(z: Tensor, space: int) -> Tensor:
+    """The place in memory, from the start of its plane, of every position in a plane."""
+    found = torch.zeros(1, dtype=torch.long, device=z.device)
+    for size, stride in zip(z.shape[-space:], z.stride()[-space:], strict=True):
+        line = torch.arange(size, device=z.device) * stride
+        found = (found[:, None] + line).reshape(-1)
+    return found
 
 
 def windows(step: Step, shape: Sequence[int]) -> Tensor:

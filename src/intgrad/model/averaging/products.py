@@ -46,7 +46,7 @@ def where(step: Step, g: Tensor) -> list[Tensor | None]:
     u, v = argument(step, 1), argument(step, 2)
     chosen = argument(step, 0)
     share = _share(chosen.a, chosen.b, u.a - v.a, u.b - v.b).to(g.dtype)
-    return [g * share if step.live[1] else None, g * (1 - share) if step.live[2] else None]
+    return [None, g * share if step.live[1] else None, g * (1 - share) if step.live[2] else None]
 
 
 def _share(at_a: Tensor, at_b: Tensor, gap_a: Tensor, gap_b: Tensor) -> Tensor:
