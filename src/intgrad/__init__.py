@@ -14,10 +14,19 @@ from intgrad.errors import (
 )
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import Straight
-from intgrad.quadrature import At, GaussLegendre, LeftRiemann, Midpoint, RightRiemann, Trapezoid
+from intgrad.quadrature import (
+    Adaptive,
+    At,
+    GaussLegendre,
+    LeftRiemann,
+    Midpoint,
+    RightRiemann,
+    Trapezoid,
+)
 from intgrad.recipe import Recipe
 
 __all__ = [
+    "Adaptive",
     "All",
     "At",
     "Attribution",
