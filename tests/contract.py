@@ -35,6 +35,8 @@ TOKEN_BASELINES = [
     ig.MaskToken(3, keep=(0, 1)),
 ]
 QUADRATURES = [
+    ig.Adaptive(),
+    ig.Adaptive(1e-3),
     ig.GaussLegendre(24),
     ig.GaussLegendre(12, max_nodes=48),
     ig.Midpoint(24),

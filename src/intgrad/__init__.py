@@ -15,6 +15,7 @@ from intgrad.errors import (
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import Straight
 from intgrad.quadrature import (
+    Adaptive,
     At,
     GaussLegendre,
     LeftRiemann,
@@ -26,6 +27,7 @@ from intgrad.quadrature import (
 from intgrad.recipe import Recipe
 
 __all__ = [
+    "Adaptive",
     "All",
     "At",
     "Attribution",

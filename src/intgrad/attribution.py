@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from intgrad import storage
-from intgrad._types import Point, Structure, Tree, each_target, flatten, magnitude, total
+from intgrad._types import Point, Structure, Tree, flatten
 from intgrad.errors import InputError
 from intgrad.headline import headline
-from intgrad.integral import ATOL
+from intgrad.quadrature.rule import judge
 from intgrad.recipe import Recipe
 from intgrad.subject import Subject
 
@@ -272,26 +272,6 @@ class Attribution:
 
 CERTIFICATE_FIELDS = ("output", "baseline_output", "residual", "error", "floor", "converged")
 ROW_FIELDS = (*CERTIFICATE_FIELDS, "forwards", "backwards", "evaluations")
-
-
-def judge(
-    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, rtol: float
-) -> tuple[Tensor, Tensor]:
-    """The relative error of each target and row, and whether it is small enough: (T, rows).
-
-    Parameters
-    ----------
-    value, error_map
-        (T, rows, ...).
-    residual, scale
-        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|.
-    """
-    norm = each_target(value, magnitude)
-    wrong = torch.zeros_like(norm) if error_map is None else each_target(error_map, total)
-    if residual is not None:
-        wrong = torch.maximum(wrong, residual.abs())
-    error = torch.where(wrong == 0, 0.0, wrong / norm)
-    return error, (error <= rtol) | (wrong <= ATOL * scale.to(wrong))
 
 
 def save_all(attributions: Sequence[Attribution], path: str | PathLike[str]) -> None:

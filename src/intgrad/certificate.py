@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Structure, chunks, each_target, total
-from intgrad.attribution import Attribution, Run, judge
+from intgrad.attribution import Attribution, Run
 from intgrad.baseline import as_baseline
 from intgrad.errors import ModelError, NotConverged
 from intgrad.integral import LineIntegral
 from intgrad.model.oracle import values as values_of
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import Bank
-from intgrad.quadrature import Estimate
+from intgrad.quadrature.rule import Estimate, judge
 from intgrad.recipe import Recipe
 
 

@@ -36,6 +36,11 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.t)
 
+    def then(self, more: Nodes) -> Nodes:
+        """These nodes, and more after them."""
+        pairs = (self.curve, more.curve), (self.t, more.t), (self.weight, more.weight)
+        return Nodes(*(torch.cat(p) for p in pairs))
+
 
 @dataclass(frozen=True)
 class Panels:
@@ -111,6 +116,12 @@ class LineIntegral:
         """Whether the units of this integrand are panels."""
         return self.integrand.unit == "panel"
 
+    def through(self, oracle: Oracle) -> LineIntegral:
+        """The same integral, asked through another oracle, with one witness for both."""
+        other = replace(self, oracle=oracle)
+        object.__setattr__(other, "witness", self.witness)
+        return other
+
     def slack(self, targets: int) -> Tensor:
         """The absolute error that counts as none: (targets, rows)."""
         if self.scale is None:
@@ -173,6 +184,12 @@ class LineIntegral:
         norm = each_target(witness.value, magnitude).clamp(min=_TINY)
         return moved / norm * min(1.0, ROUNDING * eps / shift)
 
+    def weigh(self, mass: Tensor, rows: Tensor) -> None:
+        """Add weighted norms (T, n) of contributions to the mass of their rows (n,)."""
+        if len(self.witness.mass) != len(mass):
+            self.witness.mass = self.witness.mass.expand(len(mass), -1).clone()
+        self.witness.mass.index_add_(1, rows, mass)
+
     # ------------------------------------------------------------------ units, call by call
 
     def _node_work(
@@ -193,7 +210,7 @@ class LineIntegral:
             if self.watch:
                 self._remember(found, Panels(curve, t, t), rows, norm)
                 if weighted:
-                    self._weigh(norm, rows, nodes.weight[part])
+                    self.weigh(norm * nodes.weight[part, 0].abs(), rows)
             yield found, rows, nodes.weight[part]
 
     def _panel_work(self, panels: Panels) -> Iterator[tuple[Point, Tensor, Tensor]]:
@@ -238,11 +255,6 @@ class LineIntegral:
                 f"of its path. Look at the model there: sqrt or log at 0, or an overflow."
             )
         return norm
-
-    def _weigh(self, norm: Tensor, rows: Tensor, weight: Tensor) -> None:
-        if len(self.witness.mass) != len(norm):
-            self.witness.mass = self.witness.mass.expand(len(norm), -1).clone()
-        self.witness.mass.index_add_(1, rows, norm * weight[:, 0].abs())
 
     def _remember(self, found: Point, units: Panels, rows: Tensor, norms: Tensor) -> None:
         w, norm = self.witness, norms.sum(0)

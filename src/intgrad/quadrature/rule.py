@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, magnitude
-from intgrad.integral import LineIntegral, Nodes
+from intgrad._types import Point, each_target, magnitude, total
+from intgrad.integral import ATOL, LineIntegral, Nodes
 
 
 @dataclass(frozen=True)
@@ -108,3 +108,23 @@ def pick_rows(rows: Tensor, new: Point, old: Point) -> Point:
     """Rows of `new` (T, rows, ...) where `rows` is true, of `old` elsewhere."""
     pick = [rows.to(o.device).reshape(1, -1, *(1,) * (o.ndim - 2)) for o in old]
     return tuple(torch.where(p, n, o) for p, n, o in zip(pick, new, old, strict=True))
+
+
+def judge(
+    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, rtol: float
+) -> tuple[Tensor, Tensor]:
+    """The relative error of each target and row, and whether it is small enough: (T, rows).
+
+    Parameters
+    ----------
+    value, error_map
+        (T, rows, ...).
+    residual, scale
+        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|.
+    """
+    norm = each_target(value, magnitude)
+    wrong = torch.zeros_like(norm) if error_map is None else each_target(error_map, total)
+    if residual is not None:
+        wrong = torch.maximum(wrong, residual.abs())
+    error = torch.where(wrong == 0, 0.0, wrong / norm)
+    return error, (error <= rtol) | (wrong <= ATOL * scale.to(wrong))

@@ -90,7 +90,13 @@ class Averager:
             found = elementwise.pull(step, g)
             return [found if wanted else None for wanted in open_slots]
         each = self._each(step, node, grads, g)
-        pulled = iter([None if each[i] is None else outgoing(step, i, each[i]) for i in live])
+        pulled = iter(
+            [
+                None if f is None else outgoing(step, i, f)
+                for i, f in enumerate(each)
+                if step.live[i]
+            ]
+        )
         return [next(pulled) if wanted else None for wanted in open_slots]
 
     def _each(

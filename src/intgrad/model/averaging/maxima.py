@@ -126,7 +126,9 @@ def _share_out(step: Step, z: Tensor, changed: Tensor, found: Tensor, g: Tensor)
     assert axis is not None
     space = 3 if "3d" in step.name else 2
     place = changed.nonzero(as_tuple=True)
-    base = sum(p * s for p, s in zip(place[:-space], z.stride(), strict=False))
+    base = torch.zeros_like(place[0])
+    for p, stride in zip(place[:-space], z.stride(), strict=False):
+        base = base + p * stride
     where = _addresses(z, space)
     at_a, at_b = (where[t(step.outs[1], axis)[place]] + base for t in (first, second))
     cell = place[-space]
@@ -244,4 +246,4 @@ def _option(step: Step, place: int, name: str, default: int, d: int) -> int:
         return default
     if isinstance(value, int):
         return value
-    return value[d] if len(value) > 1 else value[0]
+    return list(value)[d if len(value) > 1 else 0]
