@@ -71,7 +71,7 @@ EXACT = {  # of one straight panel: the average itself, whatever its width
     "erf": torch.erf, "sin": torch.sin, "logsigmoid": F.logsigmoid, "softsign": F.softsign,
     "threshold": lambda x: F.threshold(x, 0.2, 0.2), "softshrink": F.softshrink,
     "pow 2": lambda x: x**2,
-    "reciprocal": lambda x: 1 / (3 + x), "pow -1/2": lambda x: (3 + x) ** -0.5, 
+    "reciprocal": lambda x: 1 / (3 + x), "pow -1/2": lambda x: (3 + x) ** -0.5,
     "pow 3": lambda x: x**3, "expm1": torch.expm1,
     "product": lambda x: torch.mul(*two(x)), "square": lambda x: x * x,
     "bmm": lambda x: torch.bmm(x.reshape(-1, 3, 4), x.reshape(-1, 4, 3)),
