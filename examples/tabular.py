@@ -43,7 +43,7 @@ with torch.no_grad():
     right = ((model(x)[:, 0] > 0) == (malignant > 0)).double().mean()
 print(f"The network is right about {right:.1%} of {len(x)} tumours it has not seen.\n")
 
-# The call. By default 48 nodes between baseline and input; the model has one output, so there is
+# The call. By default to 1 %, with as many nodes as that takes; the model has one output, so there is
 # no class to choose. Every row is explained on its own; here we take the first malignant one.
 a = ig.attribute(model, x[malignant > 0][:1], baseline=ig.Zeros())
 values, errors = a.values[0], a.error_map[0]

@@ -43,6 +43,7 @@ QUADRATURES = [
     ig.Trapezoid(24),
     ig.LeftRiemann(24),
     ig.RightRiemann(24),
+    ig.Automatic(),
     ig.PanelAveraged(24),
     ig.PanelAveraged(rtol=1e-3),
 ]

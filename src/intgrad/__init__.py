@@ -17,6 +17,7 @@ from intgrad.path import Straight
 from intgrad.quadrature import (
     Adaptive,
     At,
+    Automatic,
     GaussLegendre,
     LeftRiemann,
     Midpoint,
@@ -31,6 +32,7 @@ __all__ = [
     "All",
     "At",
     "Attribution",
+    "Automatic",
     "Blurred",
     "Constant",
     "GaussLegendre",

@@ -67,7 +67,8 @@ def attribute(
     path
         How to go: `Straight` (the default), or any ``(t, start, end) -> point``.
     quadrature
-        How to integrate: `GaussLegendre` (48 nodes by default), `Midpoint`, ...
+        How to integrate: `Automatic` (1 % by default) takes a tolerance and finds the nodes; rules
+        with fixed nodes, such as `GaussLegendre(50)`, are there to reproduce a paper.
     integrand
         What a node contributes; gradient times velocity by default.
     at
@@ -78,8 +79,8 @@ def attribute(
     Returns
     -------
     Attribution
-        Values shaped like x, and the certificate. Costs nodes x curves gradients a row, one more
-        for the rounding floor, and a bare forward for f(x) and each f(baseline).
+        Values shaped like x, and the certificate. Costs what the quadrature says, a row; one
+        gradient more for the rounding floor, and a bare forward for f(x) and each f(baseline).
 
     Raises
     ------
@@ -237,7 +238,7 @@ def refuse_parts(recipe: Recipe) -> None:
     """Refuse numbers, strings and classes where a path, a quadrature or an integrand is meant."""
     wanted = {
         "path": "a callable (t, start, end) -> point, such as ig.Straight()",
-        "quadrature": "a rule, such as ig.GaussLegendre(48)",
+        "quadrature": "a rule, such as ig.Automatic(1e-3) or ig.GaussLegendre(48)",
         "integrand": "an integrand, such as intgrad.integrand.GradientVelocity()",
     }
     for name, example in wanted.items():

@@ -125,11 +125,14 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     if bool(torch.isfinite(errors).all()):
         known = f"an estimated error of up to {float(errors.max()):.2g}"
     names = [a.subjects[row].name if a.subjects else f"row {row}" for a, row in missed]
-    spent = max(int(a.backwards.max()) for a in found)
+    quadrature = found[0].recipe.quadrature
+    if hasattr(quadrature, "max_evaluations"):
+        more = f"Raise max_evaluations= of the rule (now {quadrature.max_evaluations})"
+    else:
+        more = "Use a rule that finds its nodes, such as quadrature=ig.Automatic()"
     message = NotConverged(
         f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "
-        f"{found[0].run.rtol:.2g}. Use more nodes, such as quadrature=ig.GaussLegendre({4 * spent}), "
-        f"or accept it with a larger rtol; rounding alone makes "
+        f"{found[0].run.rtol:.2g}. {more}, or accept it with a larger rtol; rounding alone makes "
         f"{max(float(a.floor.max()) for a in found):.1g}."
     )
     if strict:

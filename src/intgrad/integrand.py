@@ -98,6 +98,11 @@ class AveragedGradient:
     unit: ClassVar[str] = "panel"
     complete: ClassVar[bool] = True
 
+    @property
+    def averaged(self) -> AveragedGradient:
+        """It is."""
+        return self
+
     def __call__(self, oracle: Oracle, work: PanelWork) -> Point:
         """Contributions (T, p, ...)."""
         average = ability(oracle, "panels")(work.x, work.rows, work.first, work.second)

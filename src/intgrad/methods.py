@@ -11,12 +11,12 @@ from typing import Any
 from intgrad.baseline import Zeros
 from intgrad.integrand import BareGradient
 from intgrad.path import Straight
-from intgrad.quadrature import At, GaussLegendre
+from intgrad.quadrature import At, Automatic
 from intgrad.recipe import Recipe
 
 
 def integrated_gradients(
-    baseline: Any = None, quadrature: Any = GaussLegendre(), at: Any = "input"
+    baseline: Any = None, quadrature: Any = Automatic(), at: Any = "input"
 ) -> Recipe:
     """Gradients along the straight line, times its length.
 
@@ -34,9 +34,7 @@ def gradient_x_input(at: Any = "input") -> Recipe:
     return Recipe("gradient_x_input", Zeros(), Straight(), At(1.0), at=at)
 
 
-def mean_gradient(
-    baseline: Any = None, quadrature: Any = GaussLegendre(), at: Any = "input"
-) -> Recipe:
+def mean_gradient(baseline: Any = None, quadrature: Any = Automatic(), at: Any = "input") -> Recipe:
     """The gradient averaged along the straight line, not multiplied by its length.
 
     In units of output per unit of input: a sensitivity, not a share of the output, so there is no

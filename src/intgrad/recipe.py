@@ -16,7 +16,7 @@ from intgrad.baseline import Zeros
 from intgrad.errors import Unsupported
 from intgrad.integrand import GradientVelocity
 from intgrad.path import Straight
-from intgrad.quadrature import GaussLegendre
+from intgrad.quadrature import Automatic
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Recipe:
     name: str = "integrated_gradients"
     baseline: Any = Zeros()
     path: Any = Straight()
-    quadrature: Any = GaussLegendre()
+    quadrature: Any = Automatic()
     integrand: Any = GradientVelocity()
     at: Any = "input"
 

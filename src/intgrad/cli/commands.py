@@ -16,7 +16,7 @@ from rich.console import Console
 from intgrad.cli import console
 from intgrad.cli.request import (
     DRAWS,
-    MOST_NODES,
+    MOST,
     As,
     Asked,
     Start,
@@ -37,8 +37,8 @@ BASELINE = (
     "pad or unk (that token in place of each word), or zero (no embedding at all)."
 )
 TOLERANCE = (
-    "The relative error to reach, such as 0.01: rows above it are done again with twice the nodes, "
-    f"up to {MOST_NODES}. Not with --nodes."
+    "The relative error to reach, 0.01 unless said: the rule takes as many gradients as each input "
+    f"needs, up to {MOST}. Not with --nodes."
 )
 EXAMPLES = """Examples:
 
@@ -126,7 +126,7 @@ def explain(
             console.prepare(out)
             found = answer(checkpoint, pictures or texts, asked)
         console.deliver(found, out, f"{checkpoint.name}: {len(pictures or texts)} explained")
-        missed = console.advise(found, tolerance is not None, MOST_NODES)
+        missed = console.advise(found, nodes is None, MOST)
     raise typer.Exit(1 if strict and missed else 0)
 
 
@@ -152,7 +152,7 @@ def demo(
             f"{found.accuracy:.1%} of the {found.held_out} held out. Eight of these explained:"
         )
         console.deliver([found.attribution], out, "Handwritten digits")
-        console.advise([found.attribution], True, MOST_NODES)
+        console.advise([found.attribution], True, MOST)
         typer.echo(f"\nOpen {out / 'report.html'} in a browser.")
 
 

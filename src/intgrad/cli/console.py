@@ -163,8 +163,9 @@ def paper(said: str) -> str:
 
 def cost(quadrature: Any) -> str:
     """What a rule with its default number of nodes asks for."""
-    nodes = getattr(quadrature, "nodes", None)
-    return "1 gradient" if nodes is None else f"{nodes} gradients"
+    if hasattr(quadrature, "nodes"):
+        return f"{quadrature.nodes} gradients"
+    return "to a tolerance" if hasattr(quadrature, "max_evaluations") else "1 gradient"
 
 
 # -------------------------------------------------------------------------------------- files
@@ -212,9 +213,9 @@ def advise(attributions: Sequence[Attribution], adaptive: bool, most: int) -> in
     if missed:
         rows, rtol = sum(map(len, attributions)), attributions[0].run.rtol
         remedy = (
-            f"even with {most} nodes a path; accept more error with a larger --tolerance"
+            f"even with {most} gradients; accept more error with a larger --tolerance"
             if adaptive
-            else f"use --tolerance {rtol:.2g}, which gives such rows more nodes, up to {most}"
+            else f"use --tolerance {rtol:.2g}, which gives each as many gradients as it needs, up to {most}"
         )
         noun = "row has" if rows == 1 else "rows have"
         typer.echo(f"\n{missed} of {rows} {noun} not converged to {rtol:.2g}: {remedy}.", err=True)

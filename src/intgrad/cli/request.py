@@ -14,7 +14,7 @@ from intgrad.cli.console import rows_bar
 if TYPE_CHECKING:
     from intgrad.hub import Checkpoint
 
-MOST_NODES = 3072
+MOST = 2000  # gradients a row, and a draw of the baseline, that a tolerance may cost
 DRAWS = 16  # of the noise baseline
 
 
@@ -56,23 +56,25 @@ class Asked:
     target: str | None
     kind: As
     baseline: Start | None
-    quadrature: ig.GaussLegendre
+    quadrature: ig.GaussLegendre | ig.Automatic
     width: int | None
     seed: int
 
 
-def quadrature_of(nodes: int | None, tolerance: float | None) -> ig.GaussLegendre:
+def quadrature_of(nodes: int | None, tolerance: float | None) -> ig.GaussLegendre | ig.Automatic:
     """The quadrature the options name."""
     if nodes is not None and tolerance is not None:
         raise ig.InputError(
             "--nodes and --tolerance were both given; choose --nodes for a fixed number of "
             "gradients, or --tolerance for as many as the error needs."
         )
+    if nodes is not None:
+        return ig.GaussLegendre(nodes)
     if tolerance is None:
-        return ig.GaussLegendre(48 if nodes is None else nodes)
+        return ig.Automatic(max_evaluations=MOST)
     if not 0 < tolerance < 1:
         raise ig.InputError(f"--tolerance {tolerance:g}; expected between 0 and 1, such as 0.01.")
-    return ig.GaussLegendre(48, rtol=tolerance, max_nodes=MOST_NODES)
+    return ig.Automatic(tolerance, MOST)
 
 
 def sort_out(inputs: Sequence[Path], texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -159,7 +161,8 @@ def answer(
         for_pictures(asked.baseline) if checkpoint.kind == "image" else for_texts(asked.baseline)
     )
     draws = DRAWS if asked.baseline is Start.noise else 1
-    with rows_bar(len(inputs) * (asked.quadrature.nodes * draws + 3)) as tick:
+    each = getattr(asked.quadrature, "nodes", 24)
+    with rows_bar(len(inputs) * (each * draws + 3)) as tick:
         return explain(
             checkpoint.model,
             checkpoint.processor,

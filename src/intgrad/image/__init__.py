@@ -29,9 +29,13 @@ from intgrad.integrand import GradientVelocity
 from intgrad.model.scores import entry_of
 from intgrad.naming import labels_of, named, top
 from intgrad.path import Bank, Curves, Straight
+from intgrad.quadrature import Automatic
 from intgrad.subject import Picture, Predictions
 
 __all__ = ["explain"]
+
+
+MARGIN = 0.75  # of the tolerance, asked of the model, so that it is met on the picture itself
 
 
 def explain(
@@ -90,7 +94,8 @@ def explain(
     Unsupported
         A processor that does not normalise each channel by a straight line; another location.
     """
-    ask, baseline = _recipe(call, baseline, quadrature)
+    rule = quadrature or getattr(call.get("recipe"), "quadrature", Automatic())
+    ask, baseline = _recipe(call, baseline, stricter(rule))
     eye = lens(processor)
     views = look(several(pictures), eye, baseline, int(call.get("seed", 0)))
     net, x = pipeline(model, eye, torch.stack([v.light for v in views]))
@@ -100,7 +105,9 @@ def explain(
         a = ask(Starts.of(views))(net, x, target=target, **call)
     names = labels_of(model, labels)
     said = tuple(named(t, names) for t in a.targets)
-    a = replace(a, recipe=a.recipe.but(baseline=baseline), targets=said)
+    asked = a.recipe.but(baseline=baseline, quadrature=rule)
+    run = replace(a.run, rtol=getattr(rule, "rtol", a.run.rtol))
+    a = replace(a, recipe=asked, run=run, targets=said)
     tops = [top(model, _scores(net, one[None]), names) for one in x]
     found = [_develop(a.select(i), view, tops[i]) for i, view in enumerate(views)]
     report_convergence(found, strict)
@@ -201,6 +208,11 @@ def _recipe(call: dict[str, Any], baseline: Any, quadrature: Any) -> tuple[Calla
     if recipe is None:
         return lambda starts: partial(attribute, baseline=starts, **parts), start
     return lambda starts: recipe.but(baseline=starts, **parts), start
+
+
+def stricter(rule: Any) -> Any:
+    """A rule that stops by itself, told to go further: carrying back to a picture's grid adds error."""
+    return replace(rule, rtol=MARGIN * rule.rtol) if hasattr(rule, "max_evaluations") else rule
 
 
 def _scores(net: Callable[..., Any], x: Tensor) -> Tensor | None:

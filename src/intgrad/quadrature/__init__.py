@@ -1,6 +1,7 @@
 """Quadratures, one family a file."""
 
 from intgrad.quadrature.adaptive import Adaptive
+from intgrad.quadrature.automatic import Automatic
 from intgrad.quadrature.gauss import GaussLegendre
 from intgrad.quadrature.panel import PanelAveraged
 from intgrad.quadrature.riemann import At, LeftRiemann, Midpoint, RightRiemann, Trapezoid
@@ -9,6 +10,7 @@ from intgrad.quadrature.rule import Estimate, Quadrature
 __all__ = [
     "Adaptive",
     "At",
+    "Automatic",
     "Estimate",
     "GaussLegendre",
     "LeftRiemann",

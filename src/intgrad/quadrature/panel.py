@@ -14,7 +14,7 @@ from intgrad.integral import LineIntegral, Panels
 from intgrad.model.oracle import ability
 from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.leaves import Leaves, ask, edges, gather, groups, grow
-from intgrad.quadrature.rule import Estimate, merge
+from intgrad.quadrature.rule import Estimate, redo
 
 BUDGET = 1 << 30  # bytes for the open panels of the rows in flight
 TYPICAL = 128  # panels a row, on which the number of rows in flight is based
@@ -62,16 +62,15 @@ class PanelAveraged:
         """Value and error of every row."""
         whole_number(self.max_evaluations, "max_evaluations", 1)
         averaged = averaging(integral)
-        reason = obstacle(averaged)
-        if reason:
-            return self._pointwise(integral, reason)
+        seen = coverage_of(averaged)
+        if seen is not None and seen.reason:
+            return self._pointwise(integral, seen.reason)
         done = self._adapt(averaged) if self.panels is None else self._fixed(averaged)
         missed = uncovered(averaged, done.value)
         if not bool(missed.any()):
             return done
-        left = missed[integral.curves.row].nonzero()[:, 0]
-        some = replace(integral, curves=integral.curves.where(left))
-        return merge(missed, self._pointwise(some, blame(integral.oracle)), done)
+        why = blame(integral.oracle)
+        return redo(integral, missed, lambda some: self._pointwise(some, why), done)
 
     def _fixed(self, integral: LineIntegral) -> Estimate:
         n = whole_number(self.panels, "panels", 1)
@@ -142,25 +141,23 @@ def averaging(integral: LineIntegral) -> LineIntegral:
     Unsupported
         The integrand has no such form.
     """
-    if integral.by_panel and hasattr(integral.oracle, "panels"):
-        return integral
     form = getattr(integral.integrand, "averaged", None)
     if form is None:
         raise Unsupported(
-            f"{type(integral.integrand).__name__} has no panel-averaged form; expected an integrand "
-            f"such as GradientVelocity. Use quadrature=ig.Adaptive()."
+            f"{type(integral.integrand).__name__} has no panel-averaged form; expected an integrand such "
+            f"as GradientVelocity. Use {'ig.LeftRiemann(50)' if integral.by_panel else 'ig.Adaptive()'}."
         )
     ability(integral.oracle, "panels")
     return replace(integral, integrand=form)
 
 
-def obstacle(integral: LineIntegral) -> str:
-    """Why the model's panels cannot be averaged at all; empty where they can."""
+def coverage_of(integral: LineIntegral) -> Any:
+    """What the oracle knows of the model's operations; None where it is not one that looks."""
     probe = getattr(integral.oracle, "covered", None)
     if probe is None:
-        return ""
+        return None
     first = torch.arange(1)
-    return probe(integral.curves.end.take(first), integral.curves.row[first]).reason
+    return probe(integral.curves.end.take(first), integral.curves.row[first])
 
 
 def blame(oracle: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -102,6 +102,14 @@ def merge(rows: Tensor, new: Estimate, old: Estimate) -> Estimate:
         new.rule if every else f"{old.rule}; {int(rows.sum())} of {len(rows)} rows: {new.rule}",
         tuple(n if pick else o for pick, n, o in chosen),
     )
+
+
+def redo(integral: LineIntegral, rows: Tensor, rule: Quadrature, done: Estimate) -> Estimate:
+    """Answer some rows anew by another rule."""
+    if not bool(rows.any()):
+        return done
+    left = rows[integral.curves.row].nonzero()[:, 0]
+    return merge(rows, rule(replace(integral, curves=integral.curves.where(left))), done)
 
 
 def pick_rows(rows: Tensor, new: Point, old: Point) -> Point:

@@ -1,0 +1,95 @@
+"""The default rule: given a tolerance, the cheapest rule that knows its own error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from intgrad._types import each_target, magnitude, total
+from intgrad.integral import LineIntegral
+from intgrad.quadrature.adaptive import Adaptive
+from intgrad.quadrature.gauss import GaussLegendre
+from intgrad.quadrature.panel import PanelAveraged, coverage_of
+from intgrad.quadrature.rule import Estimate, redo
+
+FIXED = 48  # Gauss points where gradients flow through the rule itself
+FIRST, SECOND = 9, 18  # Gauss points that are tried where no operation has a kink
+NEAR = 30  # times the tolerance: within it the second try is worth its price
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """Chooses by what the model is made of; the certificate says what and why.
+
+    ====================================  ============================================
+    the model, seen by its operations     the rule
+    ====================================  ============================================
+    some have kinks, all can be averaged  `PanelAveraged`
+    none has a kink                       9 Gauss points; rows above the tolerance, but
+                                          near it, 18; the others `Adaptive`
+    some cannot be seen into              `Adaptive`
+    ====================================  ============================================
+
+    Parameters
+    ----------
+    rtol
+        Relative L1 error that counts as converged.
+    max_evaluations
+        Gradients a row, those of each target counted, after which it gives up.
+
+    Notes
+    -----
+    Looking at the operations costs five bare forwards a call, counted as checks. Where gradients
+    must flow through the attribution (``differentiable=True``) it is `GaussLegendre` with 48 points.
+    The estimate lies where that of the chosen rule does; Gauss points on a smooth curve are
+    accepted only if the residual is within the tolerance too.
+    """
+
+    rtol: float = 1e-2
+    max_evaluations: int = 2000
+
+    def __call__(self, integral: LineIntegral) -> Estimate:
+        """Value and error of every row."""
+        if getattr(integral.oracle, "differentiable", False):
+            return GaussLegendre(FIXED, self.rtol)(integral)
+        panels = PanelAveraged(None, self.rtol, self.max_evaluations)
+        simpson = Adaptive(self.rtol, self.max_evaluations)
+        if integral.by_panel:
+            return panels(integral)
+        seen = coverage_of(integral)
+        if seen is None:
+            return simpson(integral)
+        if seen.reason:
+            return noted(simpson(integral), seen.reason)
+        if not seen.kinks:
+            return self._smooth(integral, simpson)
+        kinks = f"kinks of {', '.join(sorted(seen.kinks)[:3])}"
+        rule = panels if hasattr(integral.integrand, "averaged") else simpson
+        return noted(rule(integral), kinks)
+
+    def _smooth(self, integral: LineIntegral, simpson: Adaptive) -> Estimate:
+        """Gauss points, as few as do; what they cannot settle goes to the adaptive rule."""
+        done = noted(GaussLegendre(FIRST, self.rtol)(integral), "no operation has a kink")
+        excess = self._excess(integral, done)
+        near = (excess > 1) & (excess <= NEAR)
+        done = redo(integral, near, GaussLegendre(SECOND, self.rtol), done)
+        return redo(integral, self._excess(integral, done) > 1, simpson, done)
+
+    def _excess(self, integral: LineIntegral, done: Estimate) -> Tensor:
+        """Error, or residual if that is larger, over the tolerance: (rows,), the worst target's."""
+        assert done.error_map is not None
+        wrong = each_target(done.error_map, total).cpu()
+        if integral.gain is not None:
+            residual = each_target(done.value, total).cpu() - integral.gain.cpu()
+            wrong = torch.maximum(wrong, residual.abs())
+        norm = each_target(done.value, magnitude).cpu()
+        allowed = torch.maximum(self.rtol * norm, integral.slack(len(norm)))
+        return torch.where(wrong == 0, 0.0, wrong / allowed).amax(0)
+
+
+def noted(estimate: Estimate, why: str) -> Estimate:
+    """The same estimate, its rule followed by the reason for it."""
+    chosen = tuple(f"{rule} ({why})" for rule in estimate.chosen)
+    return replace(estimate, rule=f"{estimate.rule} ({why})", chosen=chosen)
