@@ -17,6 +17,7 @@ from intgrad.path import Straight
 from intgrad.quadrature import (
     Adaptive,
     At,
+    Exact,
     GaussLegendre,
     LeftRiemann,
     Midpoint,
@@ -33,6 +34,7 @@ __all__ = [
     "Attribution",
     "Blurred",
     "Constant",
+    "Exact",
     "GaussLegendre",
     "Gaussian",
     "InputError",

@@ -1,6 +1,7 @@
 """Quadratures, one family a file."""
 
 from intgrad.quadrature.adaptive import Adaptive
+from intgrad.quadrature.exact import Exact
 from intgrad.quadrature.gauss import GaussLegendre
 from intgrad.quadrature.panel import PanelAveraged
 from intgrad.quadrature.riemann import At, LeftRiemann, Midpoint, RightRiemann, Trapezoid
@@ -10,6 +11,7 @@ __all__ = [
     "Adaptive",
     "At",
     "Estimate",
+    "Exact",
     "GaussLegendre",
     "LeftRiemann",
     "Midpoint",
