@@ -95,7 +95,8 @@ def bends(name: str, named: Named, tangent: Tangent, axis: Axis) -> Iterator[Lin
         if level is not None:
             at, rate = z - level, tangent(z) - tangent(level)
             size, speed = abs(z) + abs(level), abs(tangent(z)) + abs(tangent(level))
-            yield Line(*torch.broadcast_tensors(at, rate, size, speed), axis[0])
+            at, rate, size, speed = torch.broadcast_tensors(at, rate, size, speed)
+            yield Line(at, rate, size, speed, axis[0])
 
 
 def reduced(step: Step, named: Named, tangent: Tangent, axis: Axis) -> Line:

@@ -23,9 +23,9 @@ from intgrad.model.location import Location
 from intgrad.model.memory import bytes_for_backward, out_of_memory, width_for
 from intgrad.model.panels import Coverage, in_calls, probe
 from intgrad.model.refusals import explain, last_line
-from intgrad.model.regions import Layout, Regions
-from intgrad.model.regions import ask as ask_regions
+from intgrad.model.regions import Regions, around
 from intgrad.model.target import Bound
+from intgrad.model.watch import Layout
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
 
@@ -111,8 +111,8 @@ class TorchOracle:
         return self.coverage
 
     def regions(self, x: Point, rows: Tensor, direction: Point, **how: Any) -> Regions:
-        """The linear regions around points that move in `direction`; see `model.regions.ask`."""
-        return ask_regions(self, x, rows, direction, **how)
+        """The linear regions around points that move in `direction`; see `around`."""
+        return around(self, x, rows, direction, **how)
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]

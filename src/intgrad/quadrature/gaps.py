@@ -158,7 +158,8 @@ class Walk:
             for part in chunks(len(rest), getattr(self.integral.oracle, "width", 0) or 64):
                 found, more = self._ask(rest.where(part), last[part])
                 left += more
-                yield found
+                if len(found.low):
+                    yield found
             self.gaps = Gaps.join(left)
 
     def _affordable(self) -> tuple[Tensor, Tensor]:
