@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import intgrad as ig
 from intgrad.integral import LineIntegral
 from intgrad.integrand import AveragedGradient, BareGradient, GradientVelocity, Summed
+from intgrad.model.regions import Regions
 from intgrad.path import Curves, Straight
 from intgrad.path.curve import bind, travel
 from intgrad.recipe import describe
@@ -46,6 +47,9 @@ QUADRATURES = [
     ig.Automatic(),
     ig.PanelAveraged(24),
     ig.PanelAveraged(rtol=1e-3),
+]
+PIECEWISE = [  # rules for piecewise-linear models on straight paths
+    ig.Exact(),
 ]
 POINTS = [  # rules that approximate no integral: nothing to be complete about
     ig.At(1.0),
@@ -108,6 +112,11 @@ class Linear:
 
     def panels(self, x, rows, first, second):
         return (self.weight[:, None].expand(-1, len(first), -1),)
+
+    def regions(self, x, rows, direction, room, units):
+        gradient = self.cotangents(x, rows)[1]
+        far = torch.full((len(rows),), torch.inf, dtype=torch.float64)
+        return Regions(-far, far, gradient, [()] * len(rows))
 
 
 def linear(integrand: object, targets: int | None, width: int = 64):

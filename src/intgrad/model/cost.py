@@ -24,9 +24,11 @@ class Meter:
     forwards: Tensor = field(init=False)
     backwards: Tensor = field(init=False)
     bare: Tensor = field(init=False)
+    tangents: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.forwards, self.backwards, self.bare = torch.zeros(3, self.rows, dtype=torch.long)
+        zeros = torch.zeros(4, self.rows, dtype=torch.long)
+        self.forwards, self.backwards, self.bare, self.tangents = zeros
 
     def count(self, rows: Tensor, backwards: int) -> None:
         """One forward for each entry of `rows`, and so many backwards (0: a bare forward)."""
@@ -41,6 +43,14 @@ class Meter:
             self.bare += share
         if self.progress is not None:
             self.progress(len(rows))
+
+    def tangent(self, rows: Tensor) -> None:
+        """One pass in forward mode, value and tangent, for each entry of `rows`."""
+        rows = rows[: len(rows) - self.unseen]
+        if self.checking:
+            self.checks += len(rows)
+            return
+        self.tangents += torch.bincount(rows.cpu(), minlength=self.rows)
 
     @contextmanager
     def quiet(self, padding: int) -> Iterator[None]:

@@ -9,6 +9,8 @@ asked for by name and refused by name when missing:
     several targets from one forward: values (T, n), gradients (T, n, ...); ``targets`` is T
 ``panels(x, rows, first, second)``
     gradients averaged over the panels between consecutive points: (T, p, ...)
+``regions(x, rows, direction, room, units)``
+    where the linear regions around points end, and their gradients
 ``observe(x, rows, at, tangents)``
     {location: (activation, tangent, gradient)}
 ``jvp``, ``hvp``

@@ -23,7 +23,9 @@ from intgrad.model.location import Location
 from intgrad.model.memory import bytes_for_backward, out_of_memory, width_for
 from intgrad.model.panels import Coverage, in_calls, probe
 from intgrad.model.refusals import explain, last_line
+from intgrad.model.regions import Regions, around
 from intgrad.model.target import Bound
+from intgrad.model.watch import Layout
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
 
@@ -59,6 +61,7 @@ class TorchOracle:
     held: dict[str, Tensor] | None = field(init=False)
     coverage: Coverage | None = field(init=False, default=None)
     panel_width: int | None = field(init=False, default=None)
+    layout: Layout | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
@@ -106,6 +109,10 @@ class TorchOracle:
         if self.coverage is None:
             self.coverage = probe(self, x, rows)
         return self.coverage
+
+    def regions(self, x: Point, rows: Tensor, direction: Point, **how: Any) -> Regions:
+        """The linear regions around points that move in `direction`; see `around`."""
+        return around(self, x, rows, direction, **how)
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Straight:
     """gamma(t) = start + t (end - start), exact at both ends; velocity end - start."""
+
+    straight: ClassVar[bool] = True  # so that a rule may ask
 
     def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """Points at t.

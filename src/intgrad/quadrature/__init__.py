@@ -2,6 +2,7 @@
 
 from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.automatic import Automatic
+from intgrad.quadrature.exact import Exact
 from intgrad.quadrature.gauss import GaussLegendre
 from intgrad.quadrature.panel import PanelAveraged
 from intgrad.quadrature.riemann import At, LeftRiemann, Midpoint, RightRiemann, Trapezoid
@@ -12,6 +13,7 @@ __all__ = [
     "At",
     "Automatic",
     "Estimate",
+    "Exact",
     "GaussLegendre",
     "LeftRiemann",
     "Midpoint",
