@@ -160,7 +160,7 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     read = reader(wanted)
     x, scores = oracle.read(oracle.raw, every, read)
     bound = wanted.bind(scores)
-    oracle.bound, oracle.features = bound, x
+    oracle.bind(bound, x)
     output = bound.of(scores, every)
     output = output if bound.count else output[None]
     refuse_nan(output, "x")

@@ -18,10 +18,16 @@ from torch.func import functional_call
 
 from intgrad._types import Point, Structure, plain
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
+from intgrad.model.backward import Backward, differentiate, or_zeros
 from intgrad.model.cost import Meter
 from intgrad.model.location import Location
-from intgrad.model.memory import bytes_for_backward, out_of_memory, width_for
-from intgrad.model.refusals import explain, last_line
+from intgrad.model.memory import (
+    bytes_for_backward,
+    out_of_memory,
+    width_for,
+    width_for_targets,
+)
+from intgrad.model.refusals import explain
 from intgrad.model.target import Bound
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
@@ -56,6 +62,7 @@ class TorchOracle:
     padded: bool = field(init=False)
     copies: bool = field(init=False, default=False)
     held: dict[str, Tensor] | None = field(init=False)
+    backward: Backward = field(init=False, default_factory=Backward)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
@@ -71,6 +78,12 @@ class TorchOracle:
     def targets(self) -> int | None:
         """How many targets are explained at once, or None for one."""
         return None if self.bound is None else self.bound.count
+
+    def bind(self, bound: Bound, features: Point) -> None:
+        """Fix what is explained, and narrow the calls until the gradients of all targets fit."""
+        self.bound, self.features = bound, features
+        if bound.count and not self.padded:
+            self.width = min(self.width, width_for_targets(bound.count, features))
 
     def __call__(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
         """Values (n,) and gradients like x: one forward and one backward a row."""
@@ -107,7 +120,7 @@ class TorchOracle:
                 if out_of_memory(error):
                     self._halve(1, error)
                 raise
-            self.width = width_for(row, raw[0].device)
+            self.width, self.backward.row = width_for(row, raw[0].device), row
         with torch.set_grad_enabled(self.differentiable):
             kept, *features = self._in_calls(raw, rows, ask)
         return (tuple(f[0] for f in features) or raw), kept[0]
@@ -118,10 +131,10 @@ class TorchOracle:
         with torch.enable_grad():
             values = self._target(self._entered(leaves), rows)
             number = values[:, 0].sum()
-            found = _differentiate(number, leaves) if number.requires_grad else (None,) * len(x)
+            found = differentiate(number, leaves) if number.requires_grad else (None,) * len(x)
         self.meter.count(rows, 1)
         pairs = zip(leaves, found, strict=True)
-        return values.detach(), tuple(_or_zeros(g, leaf) for leaf, g in pairs)
+        return values.detach(), tuple(or_zeros(g, leaf) for leaf, g in pairs)
 
     # ------------------------------------------------------------------ one call of the model
 
@@ -135,17 +148,9 @@ class TorchOracle:
                     "detached (no_grad, .detach(), numpy, argmax) or constant. Remove the break; a "
                     "constant model has attribution 0 everywhere."
                 )
-            gradient = self._backward(values, leaves)
+            gradient = self.backward(values, leaves, self.differentiable)
         self.meter.count(rows, len(values))
         return (values if self.differentiable else values.detach(), *gradient)
-
-    def _backward(self, values: Tensor, leaves: Point) -> list[Tensor]:
-        live, last = self.differentiable, len(values) - 1
-        found = [
-            _differentiate(value.sum(), leaves, live or t < last, live)
-            for t, value in enumerate(values)
-        ]
-        return [_stacked([_or_zeros(g[i], leaf) for g in found]) for i, leaf in enumerate(leaves)]
 
     def _values(self, x: Point, rows: Tensor) -> tuple[Tensor]:
         with torch.set_grad_enabled(self.differentiable):
@@ -274,30 +279,6 @@ def _held(model: object, differentiable: bool) -> dict[str, Tensor] | None:
     own: dict[int, Tensor] = {id(p): plain(p) for _, p in live}
     own |= {id(b): b.clone() for _, b in buffers}
     return {n: own[id(t)] for n, t in [*live, *buffers]} or None
-
-
-def _differentiate(
-    number: Tensor, leaves: Point, retain: bool = False, create: bool = False
-) -> tuple[Tensor | None, ...]:
-    try:
-        return torch.autograd.grad(
-            number, leaves, retain_graph=retain, create_graph=create, allow_unused=True
-        )
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise ModelError(
-            f"the model's backward pass failed: {type(error).__name__}: {last_line(error)}"
-        ) from error
-
-
-def _or_zeros(gradient: Tensor | None, leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    """Tensors (n, ...) as one (T, n, ...); a single one is not copied."""
-    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def _fresh(part: Tensor) -> Tensor:
