@@ -15,6 +15,7 @@ from intgrad._types import Point, Structure, Tree, each_target, flatten, magnitu
 from intgrad.errors import InputError
 from intgrad.headline import headline
 from intgrad.integral import ATOL
+from intgrad.quadrature.tolerance import tolerance
 from intgrad.recipe import Recipe
 from intgrad.subject import Subject
 
@@ -61,7 +62,7 @@ class Attribution:
     forwards, backwards, evaluations
         Rows sent through the model; evaluations = backwards + 0.45 x forwards without one.
     converged
-        error <= rtol, or the absolute error <= 1e-6 max(|f(x)|, |f(baseline)|).
+        error <= tolerance, or the absolute error <= 1e-6 max(|f(x)|, |f(baseline)|).
     targets
         What was explained: one name a row, or one a target.
     recipe, run
@@ -90,6 +91,11 @@ class Attribution:
     def __len__(self) -> int:
         """How many rows were explained."""
         return self.output.shape[-1]
+
+    @property
+    def tolerance(self) -> Tensor:
+        """What `error` is held to: the rule's rtol, and in half types at least the floor."""
+        return tolerance(self.run.rtol, self.floor, self.run.dtype)
 
     # ------------------------------------------------------------------ reading it
 
@@ -237,7 +243,7 @@ class Attribution:
             None if wrong is None else tuple(lift(w) for w in wrong),
             None if self.residual is None else lift(self.residual.to(point[0].device)),
             lift(torch.maximum(self.output.abs(), self.baseline_output.abs())),
-            self.run.rtol,
+            lift(self.tolerance).to(point[0].device),
         )
         return replace(
             self,
@@ -271,7 +277,7 @@ ROW_FIELDS = (*CERTIFICATE_FIELDS, "forwards", "backwards", "evaluations")
 
 
 def judge(
-    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, rtol: float
+    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, held_to: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The relative error of each target and row, and whether it is small enough: (T, rows).
 
@@ -279,15 +285,15 @@ def judge(
     ----------
     value, error_map
         (T, rows, ...).
-    residual, scale
-        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|.
+    residual, scale, held_to
+        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|, `held_to` the tolerance.
     """
     norm = each_target(value, magnitude)
     wrong = torch.zeros_like(norm) if error_map is None else each_target(error_map, total)
     if residual is not None:
         wrong = torch.maximum(wrong, residual.abs())
     error = torch.where(wrong == 0, 0.0, wrong / norm)
-    return error, (error <= rtol) | (wrong <= ATOL * scale.to(wrong))
+    return error, (error <= held_to.to(error)) | (wrong <= ATOL * scale.to(wrong))
 
 
 def save_all(attributions: Sequence[Attribution], path: str | PathLike[str]) -> None:

@@ -22,6 +22,7 @@ from intgrad.path.curve import Curves, Path, travel
 _TINY = torch.finfo(torch.float64).tiny
 ATOL = 1e-6  # of max(|f(x)|, |f(baseline)|): an error below it is converged whatever the norm
 ROUNDING = 64  # units in the last place; chosen beside float64, see benchmarks/floor.py
+LEAST = 4  # units in the last place: no floor is measured smaller
 LARGE = 8192  # features a row from which adding node by node beats one indexed addition
 
 
@@ -107,6 +108,11 @@ class LineIntegral:
         """Whether the units of this integrand are panels."""
         return self.integrand.unit == "panel"
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the points; of several, the coarsest."""
+        return max((p.dtype for p in self.curves.end.points), key=lambda d: torch.finfo(d).eps)
+
     def slack(self, targets: int) -> Tensor:
         """The absolute error that counts as none: (targets, rows)."""
         if self.scale is None:
@@ -145,8 +151,8 @@ class LineIntegral:
         that met none by luck has suffered far less; `benchmarks/floor.py` sets it beside float64.
         """
         norm = each_target(value, magnitude)
-        eps = max(torch.finfo(p.dtype).eps for p in self.curves.end.points)
-        moved = torch.full_like(norm, 4 * eps)
+        eps = torch.finfo(self.dtype).eps
+        moved = torch.full_like(norm, LEAST * eps)
         if self.witness.value is not None:
             moved = torch.maximum(moved, self._moved(self.witness, eps).to(norm.device))
         mass = torch.where(self.witness.mass > 0, self.witness.mass, norm.cpu()).to(norm.device)

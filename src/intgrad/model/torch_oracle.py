@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from intgrad._types import Point, Structure, plain
+from intgrad._types import Point, Structure
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
 from intgrad.model.backward import Backward, differentiate, or_zeros
 from intgrad.model.cost import Meter
@@ -27,6 +27,7 @@ from intgrad.model.memory import (
     width_for,
     width_for_targets,
 )
+from intgrad.model.precision import held
 from intgrad.model.refusals import explain
 from intgrad.model.target import Bound
 
@@ -46,6 +47,8 @@ class TorchOracle:
     fixed
         The call width; every call then has exactly that many rows, the last one padded. None
         finds one from the memory a single row keeps for its backward pass.
+    dtype
+        What the model is made to compute in for this call; None for its own.
     """
 
     model: Callable[..., Any]
@@ -56,6 +59,7 @@ class TorchOracle:
     meter: Meter
     fixed: int | None = None
     differentiable: bool = False
+    dtype: torch.dtype | None = None
     bound: Bound | None = None
     features: Point = ()
     width: int = field(init=False)
@@ -67,7 +71,7 @@ class TorchOracle:
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
         self.padded = self.fixed is not None
-        self.held = _held(self.model, self.differentiable)
+        self.held = held(self.model, self.differentiable, self.dtype)
         twice = sorted(set(self.given) & set(self.structure.keys))
         if twice:
             raise InputError(
@@ -204,7 +208,7 @@ class TorchOracle:
             if "a leaf Variable that requires grad" in str(error) and not self.copies:
                 self.copies = True  # the model writes into its input: hand it copies from now on
                 return self._call(x, rows, clone=True)
-            raise ModelError(explain(error, self.model, x, rows, self.given)) from error
+            raise ModelError(explain(error, self, x, rows)) from error
 
     def _as_is(self) -> Callable[..., Any]:
         """The model; what a compiled one was made of, where its backward must run more than once."""
@@ -265,20 +269,6 @@ class TorchOracle:
             remedy = "choose a smaller width=" if tried > 1 else "use a smaller input or model"
             raise ModelError(f"a call of {tried} rows does not fit in memory; {remedy}.") from error
         self.width = tried // 2
-
-
-def _held(model: object, differentiable: bool) -> dict[str, Tensor] | None:
-    """Stand-ins for a module's tensors: detached parameters, copied buffers; None to call it as is."""
-    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
-        return None
-    if hasattr(model, "_orig_mod"):
-        return None
-    live = [] if differentiable else list(model.named_parameters(remove_duplicate=False))
-    live = [(n, p) for n, p in live if p.requires_grad or p.is_inference()]
-    buffers = [(n, b) for n, b in model.named_buffers(remove_duplicate=False) if type(b) is Tensor]
-    own: dict[int, Tensor] = {id(p): plain(p) for _, p in live}
-    own |= {id(b): b.clone() for _, b in buffers}
-    return {n: own[id(t)] for n, t in [*live, *buffers]} or None
 
 
 def _fresh(part: Tensor) -> Tensor:
