@@ -169,7 +169,7 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     if bool(torch.isfinite(errors).all()):
         known = f"an estimated error of up to {float(errors.max()):.2g}"
     names = [a.subjects[row].name if a.subjects else f"row {row}" for a, row in missed]
-    spent = max(int(a.backwards.max()) for a in found)
+    spent = max(int(a.backwards.max()) // (len(a.targets) if a.several else 1) for a in found)
     held_to = float(torch.stack([a.tolerance[..., row].max() for a, row in missed]).max())
     message = NotConverged(
         f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "

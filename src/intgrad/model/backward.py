@@ -10,6 +10,7 @@ of its batch, and with the fixed call width, where bytes are promised, there is 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -38,16 +39,30 @@ class Backward:
     row: int | None = None
     batched: bool | None = None
 
-    def __call__(self, values: Tensor, leaves: Point, live: bool) -> list[Tensor]:
+    def __call__(
+        self, values: Tensor, leaves: Point, live: bool, again: Callable[[], Tensor] | None = None
+    ) -> list[Tensor]:
         """Gradients (T, n, ...) of values (T, n), one tensor for each leaf (n, ...).
 
         Parameters
         ----------
         live
             Keep the graph, so that the gradients can be differentiated: always a loop.
+        again
+            Another forward, for models whose graph can be gone through only once.
         """
         if live or len(values) == 1:
             return _loop(values, leaves, live=live)
+        try:
+            return self._shared(values, leaves)
+        except ModelError as error:
+            if again is None or "donated buffers" not in str(error):  # a compiled part
+                raise
+        found = (_loop(again()[t : t + 1], leaves) for t in range(len(values)))
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+    def _shared(self, values: Tensor, leaves: Point) -> list[Tensor]:
+        """All the gradients from one graph."""
         out = [leaf.new_empty(len(values), *leaf.shape) for leaf in leaves]
         for part in self._parts(values):
             found = self._batch(values[part], leaves) if part.stop - part.start > 1 else None

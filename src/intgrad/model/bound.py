@@ -58,6 +58,7 @@ class Several:
     def reads(self, output: Any, rows: Tensor) -> Tensor:
         """Everything the targets read, side by side."""
         found = {key: read(output, rows) for key, read in self._readers().items()}
+        self._refuse_constants([found[self._key(target)] for target in self.of])
         self.packed = [(part.shape[1:], part.dtype) for part in found.values()]
         odd = [part for part in found.values() if len(part) != len(rows)]
         if odd or len(found) == 1:
@@ -78,11 +79,19 @@ class Several:
 
         def values(packed: Tensor, rows: Tensor) -> Tensor:
             cut = self._cut(packed)
-            found = [b.of(cut[key], rows) for key, b in bound]
-            _refuse_constants(found, [b.names[0] for _, b in bound])
+            found = (b.of(cut[key], rows) for key, b in bound)
             return torch.cat([f if f.ndim == 2 else f[None] for f in found])
 
         return Bound(self.reads, values, names, len(names))
+
+    def _refuse_constants(self, found: list[Tensor]) -> None:
+        """Beside a target that autograd can follow, one that it cannot would be 0 everywhere."""
+        live = [part.requires_grad for part in found]
+        if any(live) and not all(live):
+            raise TargetError(
+                f"target {live.index(False)} of the list, counted from 0, does not depend on the input "
+                f"through autograd: it is detached or constant. Remove the break, or the target."
+            )
 
     def _key(self, target: Any) -> tuple[str, Any]:
         own = hasattr(target, "reads")
@@ -103,13 +112,3 @@ def _joined(names: tuple[str, ...]) -> tuple[str]:
     """One name for a target whose class is the row's own."""
     own = list(dict.fromkeys(names))
     return (" | ".join(own[:3]) + (" | ..." if len(own) > 3 else ""),)
-
-
-def _refuse_constants(found: list[Tensor], names: list[str]) -> None:
-    """Beside a target that autograd can follow, one that it cannot would be 0 everywhere."""
-    live = [f.requires_grad for f in found]
-    if any(live) and not all(live):
-        raise TargetError(
-            f"the target {names[live.index(False)]!r} of the list does not depend on the input "
-            f"through autograd: it is detached or constant. Remove the break, or the target."
-        )

@@ -63,8 +63,8 @@ def width_for_targets(targets: int, features: Point) -> int:
 def cotangents_for(call: int, device: torch.device) -> int:
     """How many targets go backward at once beside a call that keeps so many bytes; 1: a loop.
 
-    On a CPU batches were faster than a loop for calls that keep up to 1 MiB, and slower above
-    (`benchmarks/targets.py`). On CUDA it is memory that bounds them.
+    On a CPU batches were faster than a loop for calls that keep up to about 1 MiB, and slower for
+    larger ones (`benchmarks/targets.py`). On CUDA, where that was not measured, memory bounds them.
     """
     budget = CPU_BATCH
     if device.type == "cuda":

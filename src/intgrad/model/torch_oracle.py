@@ -152,9 +152,14 @@ class TorchOracle:
                     "detached (no_grad, .detach(), numpy, argmax) or constant. Remove the break; a "
                     "constant model has attribution 0 everywhere."
                 )
-            gradient = self.backward(values, leaves, self.differentiable)
+            again = lambda: self._again(leaves, rows)  # noqa: E731
+            gradient = self.backward(values, leaves, self.differentiable, again)
         self.meter.count(rows, len(values))
         return (values if self.differentiable else values.detach(), *gradient)
+
+    def _again(self, leaves: Point, rows: Tensor) -> Tensor:
+        self.meter.count(rows, 0)
+        return self._target(self._entered(leaves), rows)
 
     def _values(self, x: Point, rows: Tensor) -> tuple[Tensor]:
         with torch.set_grad_enabled(self.differentiable):
