@@ -373,6 +373,17 @@ def test_a_row_to_which_nothing_happens_refuses_no_tolerance():
     assert a.converged.all()
 
 
+def test_a_model_under_autocast_is_held_to_what_it_computes_in():
+    net = gelu_mlp()
+    with torch.autocast("cpu", torch.bfloat16), pytest.warns(ig.ToleranceRaised):
+        a = ig.attribute(net, X, target=0)
+    assert a.run.dtype == "bfloat16"
+    true = ig.attribute(net, X, target=0)
+    assert true.run.dtype == "float32"
+    assert (off(a, true) > true.floor).all()
+    assert (off(a, true) <= 3 * a.floor).all()
+
+
 @half_types
 def test_a_warning_is_no_matter_of_strictness(dtype):
     net = gelu_mlp(dtype=torch.bfloat16)

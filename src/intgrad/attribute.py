@@ -199,7 +199,7 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     gain = difference(integral, output)
     complete = recipe.complete and curves.mask is None
     scale = torch.maximum(output.abs(), (output - gain).abs())
-    integral = replace(integral, gain=gain if complete else None, scale=scale)
+    integral = replace(integral, gain=gain if complete else None, scale=scale, output=scores.dtype)
     return Question(oracle, structure, integral, output, gain, bound.names)
 
 

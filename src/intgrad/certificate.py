@@ -80,9 +80,11 @@ def above(recipe: Recipe, estimate: Estimate, value: Point, floor: Tensor, scale
     Rows to which next to nothing happened are left out, as they converge whatever their share.
     """
     asked = getattr(recipe.quadrature, "rtol", estimate.rtol)
+    if not 0 < asked < float(floor.max()):
+        return 0.0
     counts = floor * each_target(value, magnitude) > ATOL * scale.to(floor)
     worst = float(torch.where(counts, floor, 0.0).max())
-    return worst if 0 < asked < worst else 0.0
+    return worst if asked < worst else 0.0
 
 
 def rounding(

@@ -85,6 +85,8 @@ class LineIntegral:
         f(x) - f(baseline) and the larger of |f(x)|, |f(baseline)|: (T, rows) in float64, where they
         are known. A rule that stops by itself reads them; `gain` is None where completeness does
         not apply.
+    output
+        The dtype of the model's output, where it is known.
     """
 
     oracle: Oracle
@@ -95,6 +97,7 @@ class LineIntegral:
     watch: bool = True
     gain: Tensor | None = None
     scale: Tensor | None = None
+    output: torch.dtype | None = None
     witness: Witness = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -110,8 +113,11 @@ class LineIntegral:
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the points; of several, the coarsest."""
-        return max((p.dtype for p in self.curves.end.points), key=lambda d: torch.finfo(d).eps)
+        """The coarsest of the points' and of the output's (autocast computes in another)."""
+        known = [p.dtype for p in self.curves.end.points]
+        if self.output is not None and self.output.is_floating_point:
+            known.append(self.output)
+        return max(known, key=lambda d: torch.finfo(d).eps)
 
     def slack(self, targets: int) -> Tensor:
         """The absolute error that counts as none: (targets, rows)."""
