@@ -77,6 +77,13 @@ TARGETS = [
     (ig.Margin(0, 2), lambda s, best: s[:, 0] - s[:, 2]),
     (ig.All(), lambda s, best: s.T),
     (lambda s: s.square().sum(1), lambda s, best: s.square().sum(1)),
+    (
+        [ig.Margin(0, 2), lambda s: s.square().sum(1), ig.Probability()],
+        lambda s, best: torch.stack(
+            [s[:, 0] - s[:, 2], s.square().sum(1), own(s.softmax(1), best[:, 0])]
+        ),
+    ),
+    ([ig.All(), ig.Logit()], lambda s, best: torch.cat([s.T, own(s, best[:, 0])[None]])),
 ]
 
 

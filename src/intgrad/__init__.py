@@ -10,6 +10,7 @@ from intgrad.errors import (
     ModelError,
     NotConverged,
     TargetError,
+    ToleranceRaised,
     Unsupported,
 )
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
@@ -55,6 +56,7 @@ __all__ = [
     "RightRiemann",
     "Straight",
     "TargetError",
+    "ToleranceRaised",
     "Trapezoid",
     "Uniform",
     "Unsupported",

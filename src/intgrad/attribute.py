@@ -21,10 +21,12 @@ from intgrad.integral import LineIntegral
 from intgrad.model.checks import refuse_impure, refuse_training
 from intgrad.model.cost import Meter
 from intgrad.model.location import locate
+from intgrad.model.precision import as_dtype, cast, refuse_casts
 from intgrad.model.refusals import row_extras
 from intgrad.model.target import as_target, reader
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import Bank, Curves, Straight
+from intgrad.quadrature.tolerance import reachable
 from intgrad.recipe import Recipe
 
 
@@ -58,7 +60,8 @@ def attribute(
     target
         Which number of the output: None (the predicted class, or the output itself for
         regression), a class index, one index a row, `Logit`, `Probability`, `LogProbability`,
-        `Margin`, `All`, or a callable on the output that gives one number a row.
+        `Margin`, a callable on the output that gives one number a row, or several targets from
+        the same forwards: `All`, or a list of targets.
     baseline
         Where paths start: a tensor like x (one row, or one a row), or a baseline such as `Zeros`
         (the default), `Blurred`, `Uniform`. It lives in the model's input and is carried to the
@@ -79,8 +82,9 @@ def attribute(
     Returns
     -------
     Attribution
-        Values shaped like x, and the certificate. Costs what the quadrature says, a row; one
-        gradient more for the rounding floor, and a bare forward for f(x) and each f(baseline).
+        Values shaped like x (with several targets, a leading target axis), and the certificate.
+        Costs what the quadrature says, a row; one gradient more for the rounding floor, and a bare
+        forward for f(x) and each f(baseline).
 
     Raises
     ------
@@ -91,6 +95,8 @@ def attribute(
     -----
     NotConverged
         Some row's error is above its tolerance.
+    ToleranceRaised
+        Rounding in a half type is above the usual tolerance, so rows are held to their floor.
     """
     given: dict[str, Any] = {"path": path, "quadrature": quadrature, "integrand": integrand}
     parts = {name: part for name, part in given.items() if part is not None}
@@ -112,6 +118,7 @@ def explain(
     check: bool = True,
     strict: bool = False,
     differentiable: bool = False,
+    dtype: torch.dtype | str | None = None,
     progress: bool | Callable[[int], None] = False,
 ) -> Attribution:
     """Attribute by a recipe.
@@ -132,6 +139,9 @@ def explain(
     differentiable
         Keep the graph, through parameters and x, for attributions inside a loss. Fused attention
         has no second derivative and runs as its mathematical form for the length of the call.
+    dtype
+        ``torch.float64`` (or ``"float64"``) or float32: the model runs in it for this call, on copies
+        of its parameters and buffers; x, baseline and given real numbers are cast.
     progress
         True for a bar, or a function told how many rows went through the model.
     """
@@ -140,18 +150,22 @@ def explain(
     refuse_parts(recipe)
     with calm(model, differentiable), bar(progress) as tick:
         raw, structure = open_door(x)
-        raw = raw if differentiable else tuple(plain(p) for p in raw)
+        wanted = as_dtype(dtype)
+        raw = tuple(cast(p if differentiable else plain(p), wanted) for p in raw)
         rows = raw[0].shape[0]
         meter = Meter(rows, tick)
-        extras = row_extras(given, rows)
+        extras = {k: cast(v, wanted) for k, v in row_extras(given, rows).items()}
         location = locate(model, recipe.at)
         if location.module is None:
             refuse_ids(raw, structure)
         if check:
             refuse_training(model)
-        oracle = TorchOracle(model, raw, structure, extras, location, meter, width, differentiable)
+        oracle = TorchOracle(
+            model, raw, structure, extras, location, meter, width, differentiable, wanted
+        )
         question = prepare(recipe, oracle, target, seed, check)
-        return certify(recipe, question, recipe.quadrature(question.integral), seed, strict)
+        rule = reachable(recipe.quadrature, question.integral.dtype)
+        return certify(recipe, question, rule(question.integral), seed, strict)
 
 
 def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: bool) -> Question:
@@ -160,8 +174,10 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     wanted = as_target(target)
     read = reader(wanted)
     x, scores = oracle.read(oracle.raw, every, read)
+    if check and oracle.dtype is not None:
+        refuse_casts(oracle, read)
     bound = wanted.bind(scores)
-    oracle.bound, oracle.features = bound, x
+    oracle.bind(bound, x)
     output = bound.of(scores, every)
     output = output if bound.count else output[None]
     refuse_nan(output, "x")
@@ -184,7 +200,7 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     gain = difference(integral, output)
     complete = recipe.complete and curves.mask is None
     scale = torch.maximum(output.abs(), (output - gain).abs())
-    integral = replace(integral, gain=gain if complete else None, scale=scale)
+    integral = replace(integral, gain=gain if complete else None, scale=scale, output=scores.dtype)
     return Question(oracle, structure, integral, output, gain, bound.names)
 
 

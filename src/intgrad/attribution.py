@@ -15,6 +15,7 @@ from intgrad._types import Point, Structure, Tree, flatten
 from intgrad.errors import InputError
 from intgrad.headline import headline
 from intgrad.quadrature.rule import judge
+from intgrad.quadrature.tolerance import tolerance
 from intgrad.recipe import Recipe
 from intgrad.subject import Subject
 
@@ -61,7 +62,7 @@ class Attribution:
     forwards, backwards, evaluations
         Rows sent through the model; evaluations = backwards + 0.45 x forwards without one.
     converged
-        error <= rtol, or the absolute error <= 1e-6 max(|f(x)|, |f(baseline)|).
+        error <= tolerance, or the absolute error <= 1e-6 max(|f(x)|, |f(baseline)|).
     targets
         What was explained: one name a row, or one a target.
     rules
@@ -93,6 +94,11 @@ class Attribution:
     def __len__(self) -> int:
         """How many rows were explained."""
         return self.output.shape[-1]
+
+    @property
+    def tolerance(self) -> Tensor:
+        """What `error` is held to: the rule's rtol, and in half types at least the floor."""
+        return tolerance(self.run.rtol, self.floor, self.run.dtype)
 
     # ------------------------------------------------------------------ reading it
 
@@ -241,7 +247,7 @@ class Attribution:
             None if wrong is None else tuple(lift(w) for w in wrong),
             None if self.residual is None else lift(self.residual.to(point[0].device)),
             lift(torch.maximum(self.output.abs(), self.baseline_output.abs())),
-            self.run.rtol,
+            lift(self.tolerance).to(point[0].device),
         )
         return replace(
             self,

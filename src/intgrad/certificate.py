@@ -11,15 +11,17 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from intgrad._types import Structure, chunks, each_target, total
+from intgrad._types import Point, Structure, chunks, each_target, magnitude, total
 from intgrad.attribution import Attribution, Run
 from intgrad.baseline import as_baseline
-from intgrad.errors import ModelError, NotConverged
-from intgrad.integral import LineIntegral
+from intgrad.errors import ModelError, NotConverged, ToleranceRaised
+from intgrad.integral import ATOL, LineIntegral
 from intgrad.model.oracle import values as values_of
+from intgrad.model.precision import name_of
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import Bank
 from intgrad.quadrature.rule import Estimate, judge
+from intgrad.quadrature.tolerance import explicit, is_half, refuse_below, tolerance
 from intgrad.recipe import Recipe
 
 
@@ -48,7 +50,10 @@ def certify(
     residual = each_target(value, total) - gain if complete else None
     baseline = output - gain.to(output.device)
     scale = torch.maximum(output.abs(), baseline.abs())
-    error, converged = judge(value, wrong, residual, scale, estimate.rtol)
+    worst = above(recipe, estimate, value, floor, scale)
+    note = rounding(recipe, estimate, integral.dtype, worst)
+    held_to = tolerance(estimate.rtol, floor, integral.dtype)
+    error, converged = judge(value, wrong, residual, scale, held_to)
     drop = (lambda t: t) if oracle.targets else (lambda t: t[0])
     numbers = {"output": output, "baseline_output": baseline, "residual": residual, "floor": floor}
     numbers |= {"error": error, "converged": converged}
@@ -62,12 +67,54 @@ def certify(
         targets=question.names,
         rules=estimate.row_rules(integral.rows),
         recipe=recipe.but(at=oracle.location.name, baseline=as_baseline(recipe.baseline)),
-        run=circumstances(oracle, estimate, seed),
+        run=circumstances(oracle, estimate, seed, integral.dtype, note),
         several=oracle.targets is not None,
         **{name: None if n is None else drop(n).cpu() for name, n in numbers.items()},  # type: ignore[arg-type]
     )
     report_convergence([found], strict)
     return found
+
+
+def above(recipe: Recipe, estimate: Estimate, value: Point, floor: Tensor, scale: Tensor) -> float:
+    """The largest floor above the tolerance asked for, 0 if none is.
+
+    Rows to which next to nothing happened are left out, as they converge whatever their share.
+    """
+    asked = getattr(recipe.quadrature, "rtol", estimate.rtol)
+    if not 0 < asked < float(floor.max()):
+        return 0.0
+    counts = floor * each_target(value, magnitude) > ATOL * scale.to(floor)
+    worst = float(torch.where(counts, floor, 0.0).max())
+    return worst if asked < worst else 0.0
+
+
+def rounding(
+    recipe: Recipe, estimate: Estimate, dtype: torch.dtype, worst: float
+) -> tuple[str, ...]:
+    """What there is to say where rounding may exceed the tolerance.
+
+    Half types are held to the floor, with a warning, or refused where somebody chose a tolerance
+    below it. In other types the floor mostly overstates, and the answer stands with a note.
+    """
+    if not worst:
+        return ()
+    if not is_half(dtype):
+        return (
+            f"rounding alone may make {worst:.2g}, above the tolerance of {estimate.rtol:.2g}; "
+            f"dtype='float64' shows what it made",
+        )
+    if (asked := explicit(recipe.quadrature)) is not None:
+        refuse_below(asked, worst, dtype)
+    name = name_of(dtype)
+    warnings.warn(
+        ToleranceRaised(
+            f"{name} cannot meet the usual tolerance: rounding alone makes up to {worst:.2g}, and each "
+            f"row is held to its own floor instead. Pass dtype='float32' for a finer answer, or "
+            f"an rtol above that to accept this one."
+        ),
+        stacklevel=_outside(),
+    )
+    return (f"held to the floor of {name}, up to {worst:.2g}",)
 
 
 def difference(integral: LineIntegral, output: Tensor) -> Tensor:
@@ -130,9 +177,10 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
         more = f"Raise max_evaluations= of the rule (now {quadrature.max_evaluations})"
     else:
         more = "Use a rule that finds its nodes, such as quadrature=ig.Automatic()"
+    held_to = float(torch.stack([a.tolerance[..., row].max() for a, row in missed]).max())
     message = NotConverged(
         f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "
-        f"{found[0].run.rtol:.2g}. {more}, or accept it with a larger rtol; rounding alone makes "
+        f"{held_to:.2g}. {more}, or accept it with a larger rtol; rounding alone makes "
         f"{max(float(a.floor.max()) for a in found):.1g}."
     )
     if strict:
@@ -152,14 +200,19 @@ def _outside() -> int:
     return level
 
 
-def circumstances(oracle: TorchOracle, estimate: Estimate, seed: int) -> Run:
+def circumstances(
+    oracle: TorchOracle, estimate: Estimate, seed: int, dtype: torch.dtype, notes: tuple[str, ...]
+) -> Run:
     """What else decides the bytes of this call."""
-    notes = ("fused attention ran as its mathematical form",) if oracle.differentiable else ()
+    if oracle.dtype is not None:
+        notes = (f"the model ran on copies of its parameters in {name_of(oracle.dtype)}", *notes)
+    if oracle.differentiable:
+        notes = ("fused attention ran as its mathematical form", *notes)
     return Run(
         rule=estimate.rule,
         rtol=estimate.rtol,
         at=oracle.location.name,
-        dtype=str(oracle.features[0].dtype).removeprefix("torch."),
+        dtype=name_of(dtype),
         device=oracle.raw[0].device.type,
         width=oracle.width,
         seed=seed,

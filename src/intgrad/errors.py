@@ -8,7 +8,8 @@
         ├── TargetError     (ValueError)    the number to be explained cannot be found in the output
         ├── ModelError      (RuntimeError)  what the model did: it failed, mixed rows, returned NaN
         ├── Unsupported     (TypeError)     parts that do not go together, named with one that does
-        └── NotConverged    (UserWarning)   the tolerance was not met; warned, or raised if ``strict``
+        ├── NotConverged    (UserWarning)   the tolerance was not met; warned, or raised if ``strict``
+        └── ToleranceRaised (UserWarning)   a half type cannot meet the usual tolerance; only warned
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class Unsupported(IntgradError, TypeError):
 
 class NotConverged(IntgradError, UserWarning):
     """The error of some row is above its tolerance. A warning; an error with ``strict=True``."""
+
+
+class ToleranceRaised(IntgradError, UserWarning):
+    """Rounding in a half type exceeds the usual tolerance, so rows are held to its floor instead."""

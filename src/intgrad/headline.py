@@ -37,11 +37,16 @@ def certainty(a: Any) -> str:
     """How wrong the values may be, and whether that meets the tolerance."""
     missed = int((~a.converged).sum())
     error = percent(a.error)
-    verdict = (
-        f"within the tolerance of {a.run.rtol:.2g}" if a.run.rtol else "nothing is approximated"
-    )
+    held_to, worst = float(a.tolerance.max()), float(a.floor.max())
+    verdict = f"within the tolerance of {held_to:.2g}" if a.run.rtol else "nothing is approximated"
     if missed:
-        verdict = f"NOT CONVERGED: {missed} of {a.converged.numel()} above the tolerance of {a.run.rtol:.2g}"
+        verdict = (
+            f"NOT CONVERGED: {missed} of {a.converged.numel()} above the tolerance of {held_to:.2g}"
+        )
+    elif a.run.rtol and worst > held_to:
+        verdict += f", but rounding may make {worst:.2g}"
+    elif a.run.rtol and worst == held_to:
+        verdict += f", the floor of {a.run.dtype}"
     gap = "not defined" if a.residual is None else f"{float(a.residual.abs().max()):.1e} at most"
     return f"error: {error} of the values' L1 norm, {verdict}; residual {gap}"
 

@@ -22,6 +22,7 @@ from intgrad.path.curve import Curves, Path, travel
 _TINY = torch.finfo(torch.float64).tiny
 ATOL = 1e-6  # of max(|f(x)|, |f(baseline)|): an error below it is converged whatever the norm
 ROUNDING = 64  # units in the last place; chosen beside float64, see benchmarks/floor.py
+LEAST = 4  # units in the last place: no floor is measured smaller
 LARGE = 8192  # features a row from which adding node by node beats one indexed addition
 
 
@@ -91,6 +92,8 @@ class LineIntegral:
         f(x) - f(baseline) and the larger of |f(x)|, |f(baseline)|: (T, rows) in float64, where they
         are known. A rule that stops by itself reads them; `gain` is None where completeness does
         not apply.
+    output
+        The dtype of the model's output, where it is known.
     """
 
     oracle: Oracle
@@ -101,6 +104,7 @@ class LineIntegral:
     watch: bool = True
     gain: Tensor | None = None
     scale: Tensor | None = None
+    output: torch.dtype | None = None
     witness: Witness = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,6 +125,14 @@ class LineIntegral:
         other = replace(self, oracle=oracle)
         object.__setattr__(other, "witness", self.witness)
         return other
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The coarsest of the points' and of the output's (autocast computes in another)."""
+        known = [p.dtype for p in self.curves.end.points]
+        if self.output is not None and self.output.is_floating_point:
+            known.append(self.output)
+        return max(known, key=lambda d: torch.finfo(d).eps)
 
     def slack(self, targets: int) -> Tensor:
         """The absolute error that counts as none: (targets, rows)."""
@@ -160,8 +172,8 @@ class LineIntegral:
         that met none by luck has suffered far less; `benchmarks/floor.py` sets it beside float64.
         """
         norm = each_target(value, magnitude)
-        eps = max(torch.finfo(p.dtype).eps for p in self.curves.end.points)
-        moved = torch.full_like(norm, 4 * eps)
+        eps = torch.finfo(self.dtype).eps
+        moved = torch.full_like(norm, LEAST * eps)
         if self.witness.value is not None:
             moved = torch.maximum(moved, self._moved(self.witness, eps).to(norm.device))
         mass = torch.where(self.witness.mass > 0, self.witness.mass, norm.cpu()).to(norm.device)

@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from intgrad._types import Point, wide
 from intgrad.errors import ModelError
 
 CPU_BUDGET = 32 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
 CPU_MOST = 1 << 30  # what a call of at least `NARROWEST` rows may keep instead
 NARROWEST, WIDEST = 4, 4096
+CPU_BATCH = 4 << 20  # bytes that a batch of cotangents works on: more falls out of the cache
+FEWEST, MOST = 4, 16  # cotangents in a batch: fewer lose to a loop, more gain nothing
+COPIES = 3  # of the gradients of all targets: found, times the velocity, times the weight
 
 
 def bytes_for_backward(oracle: Any, ask: Callable[[], object]) -> int:
@@ -48,6 +52,25 @@ def width_for(row: int, device: torch.device) -> int:
     row = max(row, 1)
     fit = min(WIDEST, max(budget // row, min(NARROWEST, most // row), 1))
     return 1 << (fit.bit_length() - 1)
+
+
+def width_for_targets(targets: int, features: Point) -> int:
+    """How many rows' gradients (targets, rows, ...) may be held, `COPIES` of them, by that budget."""
+    one = sum(p[0].numel() * wide(p.dtype).itemsize for p in features)
+    return width_for(COPIES * targets * one, features[0].device)
+
+
+def cotangents_for(call: int, device: torch.device) -> int:
+    """How many targets go backward at once beside a call that keeps so many bytes; 1: a loop.
+
+    On a CPU batches were faster than a loop for calls that keep up to about 1 MiB, and slower for
+    larger ones (`benchmarks/targets.py`). On CUDA, where that was not measured, memory bounds them.
+    """
+    budget = CPU_BATCH
+    if device.type == "cuda":
+        budget = torch.cuda.get_device_properties(device).total_memory // 8
+    fit = min(MOST, budget // max(call, 1))
+    return fit if fit >= FEWEST else 1
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from intgrad._types import Point, plain
 from intgrad.errors import InputError
+from intgrad.model.precision import blame
 
 
 def last_line(error: Exception) -> str:
@@ -13,10 +16,9 @@ def last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[-1]
 
 
-def explain(
-    error: Exception, model: object, x: Point, rows: Tensor, given: dict[str, Tensor]
-) -> str:
+def explain(error: Exception, oracle: Any, x: Point, rows: Tensor) -> str:
     """Say in one sentence why the model refused its input, with the likely cause first."""
+    model, given = oracle.model, oracle.given
     shapes = ", ".join(f"{tuple(p.shape)} {p.dtype} on {p.device}" for p in x)
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     cause = ""
@@ -25,6 +27,8 @@ def explain(
     devices = {p.device for p in parameters}
     if devices and not {p.device for p in x} <= devices:
         cause = f" The model is on {sorted(map(str, devices))}: move x there with x.to(device)."
+    elif oracle.dtype is not None:
+        cause = blame(model, oracle.dtype)
     elif mine and floating and not mine <= floating:
         cause = f" The model computes in {sorted(map(str, floating))}: pass x.to(that dtype)."
     elif given:

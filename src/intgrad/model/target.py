@@ -16,6 +16,7 @@ from torch import Tensor
 
 from intgrad._types import arity
 from intgrad.errors import TargetError
+from intgrad.model.bound import Bound, Several, reader
 from intgrad.model.scores import (
     Entry,
     Index,
@@ -31,29 +32,6 @@ class Target(Protocol):
     """Model output -> one number a row, (n,); `rows` says which example each row belongs to."""
 
     def __call__(self, output: Any, rows: Tensor, /) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A target tied to the rows of one call.
-
-    Attributes
-    ----------
-    extract
-        Output -> the tensor the target reads, rows first.
-    of
-        (that tensor, rows) -> values (n,), or (T, n) where `count` is T.
-    names
-        What is explained, one a row, or one a target where there are several.
-    """
-
-    extract: Callable[[Any, Tensor], Tensor]
-    of: Callable[[Tensor, Tensor], Tensor]
-    names: tuple[str, ...]
-    count: int | None = None
-
-    def __call__(self, output: Any, rows: Tensor) -> Tensor:
-        return self.of(self.extract(output, rows), rows)
 
 
 @dataclass(frozen=True)
@@ -208,6 +186,10 @@ class Custom:
             )
         return values
 
+    def reads(self, output: Any, rows: Tensor) -> Tensor:
+        """The function reads the whole output; what is kept of it are its values."""
+        return self(output, rows)
+
     def bind(self, scores: Tensor) -> Bound:
         """Name the function."""
         name = getattr(self.function, "__name__", type(self.function).__name__)
@@ -215,7 +197,9 @@ class Custom:
 
 
 def as_target(target: object) -> Any:
-    """Read the `target=` argument: None, an index, one index a row, a target, a callable."""
+    """Read the `target=` argument: None, an index, one index a row, a target, a callable, a list."""
+    if isinstance(target, list | tuple) and any(_is_target(t) for t in target):
+        return Several(tuple(_of_list(t) for t in target))
     if target is None:
         return Predicted()
     if isinstance(target, bool):
@@ -226,16 +210,22 @@ def as_target(target: object) -> Any:
         raise TargetError(f"target is the class {target.__name__}; write {target.__name__}(...).")
     if hasattr(target, "bind"):
         return target
-    if callable(target) and not isinstance(target, Tensor):
+    if _is_target(target):
         return Custom(target)  # type: ignore[arg-type]
     return Logit(target)  # type: ignore[arg-type]
 
 
-def reader(target: Any) -> Callable[[Any, Tensor], Tensor]:
-    """What to keep of an output to bind `target` later: a tensor with rows first."""
-    if isinstance(target, Custom):
-        return target
-    return lambda output, rows: entry_of(output, getattr(target, "entry", None))
+def _is_target(item: object) -> bool:
+    return not isinstance(item, Tensor) and (hasattr(item, "bind") or callable(item))
+
+
+def _of_list(item: object) -> Any:
+    if _is_target(item):
+        return as_target(item)
+    raise TargetError(
+        f"the list of targets holds {item!r}; expected targets or callables only, such as "
+        f"ig.Logit(3). (A list of class indices is one class a row.)"
+    )
 
 
 def bind_class(target: Any, scores: Tensor, noun: str) -> Bound:
@@ -250,3 +240,21 @@ def bind_class(target: Any, scores: Tensor, noun: str) -> Bound:
         replace(target, index=index, entry=None),
         names,
     )
+
+
+__all__ = [
+    "All",
+    "Bound",
+    "Custom",
+    "Itself",
+    "LogProbability",
+    "Logit",
+    "Margin",
+    "Predicted",
+    "Probability",
+    "Several",
+    "Target",
+    "as_target",
+    "bind_class",
+    "reader",
+]

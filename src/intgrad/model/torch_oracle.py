@@ -16,13 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from intgrad._types import Point, Structure, plain
+from intgrad._types import Point, Structure
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
+from intgrad.model.backward import Backward, differentiate, or_zeros
 from intgrad.model.cost import Meter
 from intgrad.model.location import Location
-from intgrad.model.memory import bytes_for_backward, out_of_memory, width_for
+from intgrad.model.memory import (
+    bytes_for_backward,
+    out_of_memory,
+    width_for,
+    width_for_targets,
+)
 from intgrad.model.panels import Coverage, in_calls, probe
-from intgrad.model.refusals import explain, last_line
+from intgrad.model.precision import held
+from intgrad.model.refusals import explain
 from intgrad.model.regions import Regions, around
 from intgrad.model.target import Bound
 from intgrad.model.watch import Layout
@@ -43,6 +50,8 @@ class TorchOracle:
     fixed
         The call width; every call then has exactly that many rows, the last one padded. None
         finds one from the memory a single row keeps for its backward pass.
+    dtype
+        What the model is made to compute in for this call; None for its own.
     """
 
     model: Callable[..., Any]
@@ -53,6 +62,7 @@ class TorchOracle:
     meter: Meter
     fixed: int | None = None
     differentiable: bool = False
+    dtype: torch.dtype | None = None
     bound: Bound | None = None
     features: Point = ()
     width: int = field(init=False)
@@ -62,11 +72,12 @@ class TorchOracle:
     coverage: Coverage | None = field(init=False, default=None)
     panel_width: int | None = field(init=False, default=None)
     layout: Layout | None = field(init=False, default=None)
+    backward: Backward = field(init=False, default_factory=Backward)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
         self.padded = self.fixed is not None
-        self.held = _held(self.model, self.differentiable)
+        self.held = held(self.model, self.differentiable, self.dtype)
         twice = sorted(set(self.given) & set(self.structure.keys))
         if twice:
             raise InputError(
@@ -77,6 +88,12 @@ class TorchOracle:
     def targets(self) -> int | None:
         """How many targets are explained at once, or None for one."""
         return None if self.bound is None else self.bound.count
+
+    def bind(self, bound: Bound, features: Point) -> None:
+        """Fix what is explained, and narrow the calls until the gradients of all targets fit."""
+        self.bound, self.features = bound, features
+        if bound.count and not self.padded:
+            self.width = min(self.width, width_for_targets(bound.count, features))
 
     def __call__(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
         """Values (n,) and gradients like x: one forward and one backward a row."""
@@ -134,7 +151,7 @@ class TorchOracle:
                 if out_of_memory(error):
                     self._halve(1, error)
                 raise
-            self.width = width_for(row, raw[0].device)
+            self.width, self.backward.row = width_for(row, raw[0].device), row
         with torch.set_grad_enabled(self.differentiable):
             kept, *features = self._in_calls(raw, rows, ask)
         return (tuple(f[0] for f in features) or raw), kept[0]
@@ -145,10 +162,10 @@ class TorchOracle:
         with torch.enable_grad():
             values = self._target(self._entered(leaves), rows)
             number = values[:, 0].sum()
-            found = _differentiate(number, leaves) if number.requires_grad else (None,) * len(x)
+            found = differentiate(number, leaves) if number.requires_grad else (None,) * len(x)
         self.meter.count(rows, 1)
         pairs = zip(leaves, found, strict=True)
-        return values.detach(), tuple(_or_zeros(g, leaf) for leaf, g in pairs)
+        return values.detach(), tuple(or_zeros(g, leaf) for leaf, g in pairs)
 
     # ------------------------------------------------------------------ one call of the model
 
@@ -162,17 +179,14 @@ class TorchOracle:
                     "detached (no_grad, .detach(), numpy, argmax) or constant. Remove the break; a "
                     "constant model has attribution 0 everywhere."
                 )
-            gradient = self._backward(values, leaves)
+            again = lambda: self._again(leaves, rows)  # noqa: E731
+            gradient = self.backward(values, leaves, self.differentiable, again)
         self.meter.count(rows, len(values))
         return (values if self.differentiable else values.detach(), *gradient)
 
-    def _backward(self, values: Tensor, leaves: Point) -> list[Tensor]:
-        live, last = self.differentiable, len(values) - 1
-        found = [
-            _differentiate(value.sum(), leaves, live or t < last, live)
-            for t, value in enumerate(values)
-        ]
-        return [_stacked([_or_zeros(g[i], leaf) for g in found]) for i, leaf in enumerate(leaves)]
+    def _again(self, leaves: Point, rows: Tensor) -> Tensor:
+        self.meter.count(rows, 0)
+        return self._target(self._entered(leaves), rows)
 
     def _values(self, x: Point, rows: Tensor) -> tuple[Tensor]:
         with torch.set_grad_enabled(self.differentiable):
@@ -226,7 +240,7 @@ class TorchOracle:
             if "a leaf Variable that requires grad" in str(error) and not self.copies:
                 self.copies = True  # the model writes into its input: hand it copies from now on
                 return self._call(x, rows, clone=True)
-            raise ModelError(explain(error, self.model, x, rows, self.given)) from error
+            raise ModelError(explain(error, self, x, rows)) from error
 
     def _as_is(self) -> Callable[..., Any]:
         """The model; what a compiled one was made of, where its backward must run more than once."""
@@ -287,44 +301,6 @@ class TorchOracle:
             remedy = "choose a smaller width=" if tried > 1 else "use a smaller input or model"
             raise ModelError(f"a call of {tried} rows does not fit in memory; {remedy}.") from error
         self.width = tried // 2
-
-
-def _held(model: object, differentiable: bool) -> dict[str, Tensor] | None:
-    """Stand-ins for a module's tensors: detached parameters, copied buffers; None to call it as is."""
-    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
-        return None
-    if hasattr(model, "_orig_mod"):
-        return None
-    live = [] if differentiable else list(model.named_parameters(remove_duplicate=False))
-    live = [(n, p) for n, p in live if p.requires_grad or p.is_inference()]
-    buffers = [(n, b) for n, b in model.named_buffers(remove_duplicate=False) if type(b) is Tensor]
-    own: dict[int, Tensor] = {id(p): plain(p) for _, p in live}
-    own |= {id(b): b.clone() for _, b in buffers}
-    return {n: own[id(t)] for n, t in [*live, *buffers]} or None
-
-
-def _differentiate(
-    number: Tensor, leaves: Point, retain: bool = False, create: bool = False
-) -> tuple[Tensor | None, ...]:
-    try:
-        return torch.autograd.grad(
-            number, leaves, retain_graph=retain, create_graph=create, allow_unused=True
-        )
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise ModelError(
-            f"the model's backward pass failed: {type(error).__name__}: {last_line(error)}"
-        ) from error
-
-
-def _or_zeros(gradient: Tensor | None, leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    """Tensors (n, ...) as one (T, n, ...); a single one is not copied."""
-    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def _fresh(part: Tensor) -> Tensor:

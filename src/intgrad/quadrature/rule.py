@@ -119,7 +119,7 @@ def pick_rows(rows: Tensor, new: Point, old: Point) -> Point:
 
 
 def judge(
-    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, rtol: float
+    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, held_to: Tensor | float
 ) -> tuple[Tensor, Tensor]:
     """The relative error of each target and row, and whether it is small enough: (T, rows).
 
@@ -127,12 +127,13 @@ def judge(
     ----------
     value, error_map
         (T, rows, ...).
-    residual, scale
-        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|.
+    residual, scale, held_to
+        (T, rows); `scale` is the larger of |f(x)| and |f(baseline)|, `held_to` the tolerance, which
+        may be one number.
     """
     norm = each_target(value, magnitude)
     wrong = torch.zeros_like(norm) if error_map is None else each_target(error_map, total)
     if residual is not None:
         wrong = torch.maximum(wrong, residual.abs())
     error = torch.where(wrong == 0, 0.0, wrong / norm)
-    return error, (error <= rtol) | (wrong <= ATOL * scale.to(wrong))
+    return error, (error <= torch.as_tensor(held_to).to(error)) | (wrong <= ATOL * scale.to(wrong))

@@ -53,7 +53,7 @@ def sure(one: Attribution, several: int) -> tuple[Fact, ...]:
     return (
         Fact("Residual", residual if isinstance(residual, str) else number(residual)),
         Fact("Error (estimated, relative L1)", percent(float(one.error[0]))),
-        Fact("Tolerance", about(one.run.rtol) if one.run.rtol else "none: nothing is approximated"),
+        Fact("Tolerance", held_to(one)),
         Fact("Floor (rounding)", percent(float(one.floor[0]))),
         *cost(one, several),
         Fact("Converged", verdict(one)),
@@ -80,7 +80,18 @@ def verdict(one: Attribution) -> str:
     if not bool(one.converged[0]):
         unknown = bool(one.error.isnan()[0])
         return "no: the error is " + ("unknown" if unknown else "above the tolerance")
-    return "yes" if one.run.rtol else "yes: nothing is approximated"
+    if not one.run.rtol:
+        return "yes: nothing is approximated"
+    return "yes, but for rounding" if float(one.floor[0]) > float(one.tolerance[0]) else "yes"
+
+
+def held_to(one: Attribution) -> str:
+    """The tolerance, and why it is not the one asked for."""
+    if not one.run.rtol:
+        return "none: nothing is approximated"
+    least = float(one.tolerance[0])
+    floored = least == float(one.floor[0])
+    return about(least) + (f", the floor of {one.run.dtype}" if floored else "")
 
 
 def provenance(a: Attribution) -> tuple[Fact, ...]:
