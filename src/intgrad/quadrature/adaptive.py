@@ -85,8 +85,8 @@ class Adaptive:
         row, need = int(work.least.argmax()), int(work.least.max())
         if need > self.max_evaluations:
             raise InputError(
-                f"max_evaluations={self.max_evaluations} is less than the {need} nodes that row {row}, "
-                f"with {int(work.per_row[row])} curves, starts with; expected at least {need}."
+                f"max_evaluations={self.max_evaluations} is too few: row {row} starts with {need} nodes, "
+                f"9 on a single curve or 5 on each of several. Expected at least {need}."
             )
 
 

@@ -11,11 +11,11 @@ from intgrad._types import Point, chunks, each_target, total
 from intgrad.errors import Unsupported
 from intgrad.integral import LineIntegral, Nodes, add_in_order
 from intgrad.model.oracle import Listener
-from intgrad.quadrature.mesh import AIM, Mesh, begin, choose, halve, join
+from intgrad.quadrature.mesh import AIM, Mesh, begin, both, choose, halve, join
 from intgrad.quadrature.rule import judge
 from intgrad.quadrature.store import Measured, Store, along, spread
 
-HELD = 1 << 30  # bytes of contributions kept at a time, on a CPU; an eighth of a GPU's memory
+HELD = 1 << 30  # bytes of contributions kept, on a CPU; an eighth of a GPU's memory there
 PIECE = 1 << 24  # bytes of contributions looked at in one operation
 FINEST = 2.0**-20  # a panel no wider is not halved: what changes within it is a jump
 WORST = 2.0  # how many times its root mean square the error of a kinked panel is at worst
@@ -58,7 +58,7 @@ class Refinement:
             halves, new = halve(self.mesh.where(split))
             self.mesh = self.mesh.where(~split)
             starts, more = self._admit(len(new))
-            fresh, nodes = join([halves, starts]), new.then(more)
+            fresh, nodes = join([halves, starts]), both(new, more)
         return self.value, tuple(s.sqrt() for s in self.square)
 
     # ------------------------------------------------------------------ asking
@@ -81,7 +81,8 @@ class Refinement:
     def _ask(self, fresh: Mesh, nodes: Nodes) -> None:
         """Ask in full calls, and measure the panels whose nodes are then all known."""
         used = torch.cat([self.mesh.node.reshape(-1), fresh.node[fresh.node >= 0]])
-        slots = self.store.room(used, len(nodes))
+        most = self._slots() if self.store.kept else len(nodes)
+        slots = self.store.room(used, len(nodes), most)
         for part in chunks(len(nodes), getattr(self.integral.oracle, "width", 0) or 64):
             some = Nodes(nodes.curve[part], nodes.t[part], nodes.weight[part])
             found = self.heard.each(some)
@@ -139,10 +140,8 @@ class Refinement:
     def _settle(self) -> Tensor:
         """Close the rows that are done or cannot go on; which panels of the others to halve."""
         row = self._row(self.mesh)
-        limit = self.rtol * self.mass.index_add(
-            1, row, self.mesh.mass
-        )  # a norm is at most the mass
-        limit = torch.maximum(limit, self.integral.slack(len(limit))).clamp(min=TINY)
+        mass = self.mass.index_add(1, row, self.mesh.mass)  # no norm is larger
+        limit = torch.maximum(self.rtol * mass, self.integral.slack(len(mass))).clamp(min=TINY)
         excess = self._rough(self.mesh.wrong, self.closed) / limit
         near = torch.unique(row[(excess <= 1).all(0)[row]])
         if len(near):
@@ -184,9 +183,9 @@ class Refinement:
     def _pick(self, limit: Tensor, excess: Tensor) -> Tensor:
         """The panels to halve, a row's for the target that is worst: (p,)."""
         row, wrong, live = self._row(self.mesh), self.mesh.wrong, self.mesh.width > FINEST
-        jumps = torch.zeros_like(self.asked).index_add(0, row, (~live).long()) > 0
-        others = self._rough(wrong * live, torch.zeros_like(self.closed)) / limit
-        excess = torch.where(jumps, others, excess)
+        none = torch.zeros_like(self.closed)
+        jumps = (self._rough(wrong * ~live, none) > limit).any(0)  # halve the rest, then give up
+        excess = torch.where(jumps, self._rough(wrong * live, none) / limit, excess)
         weight = torch.where(excess > 1, 1 / limit, 0.0)
         score = (wrong * weight[:, row]).amax(0) * live
         found = torch.zeros_like(excess[0]).index_add(0, row, score)

@@ -47,15 +47,16 @@ class Store:
         """What one node takes."""
         return sum(k.shape[0] * k[0, :1].numel() * k.element_size() for k in self.kept)
 
-    def room(self, used: Tensor, need: int) -> Tensor:
-        """So many slots (need,) that are not `used`; half as many again are made where they lack."""
+    def room(self, used: Tensor, need: int, most: int) -> Tensor:
+        """So many slots (need,) that are not `used`; half as many again, up to `most`, are made."""
         taken = torch.zeros(self.slots, dtype=torch.bool)
         taken[used] = True
         free = (~taken).nonzero()[:, 0]
         if len(free) < need:
-            more = max(need - len(free), self.slots // 2)
-            free = torch.cat([free, torch.arange(self.slots, self.slots + more)])
-            self.slots += more
+            least = self.slots + need - len(free)
+            grown = max(least, min(self.slots + self.slots // 2, most))
+            free = torch.cat([free, torch.arange(self.slots, grown)])
+            self.slots = grown
         return free[:need]
 
     def put(self, slots: Tensor, found: Point, value: Tensor) -> None:
