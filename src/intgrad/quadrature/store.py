@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,19 +11,44 @@ from intgrad._types import Point
 from intgrad.quadrature.mesh import Mesh
 
 TINY = 1e-30  # next to it, what is 1 has no direction in float32
+WORST = 2.0  # how many times its root mean square the error of a kinked panel is at worst
 
 
-class Measured(NamedTuple):
-    """Of panels: their sums and errors (T, p, ...), the L1 norm of the errors, and the mass."""
+@dataclass(frozen=True)
+class Measured:
+    """Of panels: sums, third differences and errors (T, p, ...), and the errors' L1 norms (T, p).
+
+    `kinked` (T, p) says which are not smooth.
+    """
 
     sums: Point
+    third: Point
     errors: Point
     wrong: Tensor
-    mass: Tensor
+    kinked: Tensor
 
     def total(self) -> Tensor:
         """The sums of all features: (T, p)."""
         return fold(self.sums)
+
+    def drift(self, off: Tensor) -> Point:
+        """The errors (T, p, ...) themselves, if each panel that is `off` (T, p) has a single kink.
+
+        The third difference is then the jump, and what it sums to says how far it has gone astray.
+        """
+        jump = fold(self.third)
+        share = torch.where(self.kinked & (jump != 0), off / jump, 0.0).clamp(-WORST, WORST)
+        return tuple(along(share, t) * t for t in self.third)
+
+    def missing(self, more: Tensor) -> Measured:
+        """With errors that are `more` (T, p) in L1 norm, spread over the features as the sums are."""
+        if not bool((more > 0).any()):
+            return self
+        size = fold(tuple(s.abs() for s in self.sums))
+        share = torch.where(size > TINY * more, more / size.clamp(min=TINY * TINY), 0.0)
+        pairs = zip(self.errors, self.sums, strict=True)
+        errors = tuple(e + along(share, e) * s.abs() for e, s in pairs)
+        return replace(self, errors=errors, wrong=self.wrong + more)
 
 
 def _nothing() -> Tensor:
@@ -76,13 +100,16 @@ class Store:
         flat = [k.index_select(1, mesh.node.reshape(-1).to(k.device)) for k in self.kept]
         parts = [differences(f.unflatten(1, mesh.node.shape), mesh.width) for f in flat]
         sums, third, fourth = (tuple(p) for p in zip(*parts, strict=True))
-        kinked = fold(fourth) >= fold(third)
+        kinked = fold(tuple(f.abs() for f in fourth)) >= fold(tuple(t.abs() for t in third))
         errors = tuple(
-            torch.where(along(kinked, f), torch.maximum(t, f / 3), f)
+            torch.where(along(kinked, f), torch.maximum(t.abs(), f.abs() / 3), f.abs())
             for t, f in zip(third, fourth, strict=True)
         )
-        mass, *_ = differences(self.norm[:, mesh.node], mesh.width)
-        return Measured(sums, errors, fold(errors), mass)
+        return Measured(sums, third, errors, fold(errors), kinked)
+
+    def mass(self, mesh: Mesh) -> Tensor:
+        """The weighted norms of panels' contributions: (T, p)."""
+        return differences(self.norm[:, mesh.node], mesh.width)[0]
 
     def change(self, mesh: Mesh) -> tuple[Tensor, Tensor]:
         """By how much the target changes over each panel, and the larger of its two values: (T, p)."""
@@ -91,7 +118,7 @@ class Store:
 
 
 def differences(nodes: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Simpson's sum, and the magnitudes of the third and fourth difference: (T, p, ...).
+    """Simpson's sum, the third difference and the fourth: (T, p, ...).
 
     Of contributions (T, p, 5, ...), each times a twelfth of the panel's width (p,).
     """
@@ -100,19 +127,7 @@ def differences(nodes: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ends, quarters = a + e, b + d
     third = (e - a) + 2 * (b - d)
     fourth = ends - 4 * quarters + 6 * c
-    return share * (ends + 4 * quarters + 2 * c), share * third.abs(), share * fourth.abs()
-
-
-def spread(more: Tensor, found: Measured) -> Measured:
-    """Errors that are `more` (T, p) in L1 norm, spread over the features as the sums are."""
-    if not bool((more > 0).any()):
-        return found
-    size = fold(tuple(s.abs() for s in found.sums))
-    share = torch.where(size > TINY * more, more / size.clamp(min=TINY * TINY), 0.0)
-    errors = tuple(
-        e + along(share, e) * s.abs() for e, s in zip(found.errors, found.sums, strict=True)
-    )
-    return found._replace(errors=errors, wrong=found.wrong + more)
+    return share * (ends + 4 * quarters + 2 * c), share * third, share * fourth
 
 
 def fold(point: Point) -> Tensor:
