@@ -11,6 +11,7 @@ from intgrad._types import Point
 from intgrad.quadrature.mesh import Mesh
 
 TINY = 1e-30  # next to it, what is 1 has no direction in float32
+ALIKE = 0.25  # how far differences may be from the proportion a single kink gives them
 WORST = 2.0  # how many times its root mean square the error of a kinked panel is at worst
 
 
@@ -18,26 +19,26 @@ WORST = 2.0  # how many times its root mean square the error of a kinked panel i
 class Measured:
     """Of panels: sums, third differences and errors (T, p, ...), and the errors' L1 norms (T, p).
 
-    `kinked` (T, p) says which are not smooth.
+    `single` (T, p) says which seem to hold one kink: their differences are in proportion 1 or 3.
     """
 
     sums: Point
     third: Point
     errors: Point
     wrong: Tensor
-    kinked: Tensor
+    single: Tensor
 
     def total(self) -> Tensor:
         """The sums of all features: (T, p)."""
         return fold(self.sums)
 
     def drift(self, off: Tensor) -> Point:
-        """The errors (T, p, ...) themselves, if each panel that is `off` (T, p) has a single kink.
+        """The errors (T, p, ...) of panels with a single kink that are `off` (T, p) by so much.
 
         The third difference is then the jump, and what it sums to says how far it has gone astray.
         """
         jump = fold(self.third)
-        share = torch.where(self.kinked & (jump != 0), off / jump, 0.0).clamp(-WORST, WORST)
+        share = torch.where(self.single & (jump != 0), off / jump, 0.0).clamp(-WORST, WORST)
         return tuple(along(share, t) * t for t in self.third)
 
     def missing(self, more: Tensor) -> Measured:
@@ -100,12 +101,13 @@ class Store:
         flat = [k.index_select(1, mesh.node.reshape(-1).to(k.device)) for k in self.kept]
         parts = [differences(f.unflatten(1, mesh.node.shape), mesh.width) for f in flat]
         sums, third, fourth = (tuple(p) for p in zip(*parts, strict=True))
-        kinked = fold(tuple(f.abs() for f in fourth)) >= fold(tuple(t.abs() for t in third))
-        errors = tuple(
-            torch.where(along(kinked, f), torch.maximum(t.abs(), f.abs() / 3), f.abs())
-            for t, f in zip(third, fourth, strict=True)
-        )
-        return Measured(sums, third, errors, fold(errors), kinked)
+        pairs = [(t.abs(), f.abs()) for t, f in zip(third, fourth, strict=True)]
+        size = fold(tuple(f for _, f in pairs))
+        kinked = size >= fold(tuple(t for t, _ in pairs))
+        errors = tuple(torch.where(along(kinked, f), torch.maximum(t, f / 3), f) for t, f in pairs)
+        apart = [fold(tuple((f - k * t).abs() for t, f in pairs)) for k in (1, 3)]
+        single = kinked & (torch.minimum(*apart) <= ALIKE * size)
+        return Measured(sums, third, errors, fold(errors), single)
 
     def mass(self, mesh: Mesh) -> Tensor:
         """The weighted norms of panels' contributions: (T, p)."""
