@@ -62,7 +62,7 @@ def test_the_same_call_twice_gives_the_same_bytes(kind, width):
 
 @pytest.mark.parametrize("kind", ["mlp", "conv", "attention"])
 @pytest.mark.parametrize(
-    "rule", [ig.GaussLegendre(7), ig.Trapezoid(6), ig.GaussLegendre(5, 1e-6, 20)]
+    "rule", [ig.GaussLegendre(7), ig.Trapezoid(6), ig.GaussLegendre(5, 1e-6, 20), ig.Adaptive(1e-3)]
 )
 def test_under_a_fixed_width_order_and_batch_mates_do_not_matter(kind, rule):
     net, x, more = cases(kind)

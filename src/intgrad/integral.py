@@ -37,11 +37,6 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.t)
 
-    def then(self, more: Nodes) -> Nodes:
-        """These nodes, and more after them."""
-        pairs = (self.curve, more.curve), (self.t, more.t), (self.weight, more.weight)
-        return Nodes(*(torch.cat(p) for p in pairs))
-
 
 @dataclass(frozen=True)
 class Panels:

@@ -35,9 +35,12 @@ class Adaptive:
 
     .. math:: E^2 = \sum_p e_p^2 + 3 \max_p e_p^2 \qquad \text{(a feature)}
 
-    The target's values come with the gradients: where the sum of a panel's S differs from the
-    change of f over it by more than e, the difference takes the place of e. That finds steps that
-    no gradient shows.
+    The target's values come with the gradients, and the sum of a panel's S ought to be the change
+    of f over it. Where it is off by more than :math:`\|e\|_1`, the rest is added to e: that finds
+    steps that no gradient shows. And where :math:`\Delta_3, \Delta_4` are those of a single kink
+    (in proportion 1 or 3), what a panel is off by says how wrong each feature is:
+    :math:`\Delta_3` in that proportion. Where the sum of those errors is larger than E, it is the
+    estimate. The values are not corrected by it, so the residual remains a check.
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ class Adaptive:
         must be; they share nodes, chosen for the worst of them.
     max_evaluations
         Most nodes a row: gradients a target. What is found by then is returned, with its error.
+        Rows are worked on together as far as so many contributions of each fit in memory (1 GiB,
+        or an eighth of a GPU's).
 
     Notes
     -----
@@ -55,8 +60,8 @@ class Adaptive:
     itself can be found and not integrated: panels are no narrower than a millionth of the path.
 
     The estimate lies when between two nodes the target comes back to where it was and the gradient
-    too: a bump narrower than an eighth of the path, at the start. On smooth curves it is 10 to 40
-    times too large, on kinked ones about 1.5 to 2.5 times.
+    too: a bump narrower than an eighth of the path, or of a panel that is not halved. On smooth
+    curves it is 10 to 40 times too large, on kinked ones about 1.5 to 2.5 times.
 
     Global refinement with reuse of all nodes is Gander and Gautschi's
     (doi:10.1023/A:1022318402393); differences as a measure of the error are null rules (Berntsen
@@ -85,8 +90,8 @@ class Adaptive:
         row, need = int(work.least.argmax()), int(work.least.max())
         if need > self.max_evaluations:
             raise InputError(
-                f"max_evaluations={self.max_evaluations} is less than the {need} nodes that row {row}, "
-                f"with {int(work.per_row[row])} curves, starts with; expected at least {need}."
+                f"max_evaluations={self.max_evaluations} is too few: row {row} starts with {need} nodes, "
+                f"9 on a single curve or 5 on each of several. Expected at least {need}."
             )
 
 

@@ -61,6 +61,12 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
     return Mesh(*(torch.cat(c) for c in columns), *(torch.cat(k, 1) for k in known))
 
 
+def both(first: Nodes, second: Nodes) -> Nodes:
+    """The nodes of one list, and after them those of another."""
+    pairs = (first.curve, second.curve), (first.t, second.t), (first.weight, second.weight)
+    return Nodes(*(torch.cat(p) for p in pairs))
+
+
 def begin(curve: Tensor, pieces: Tensor, first: int) -> tuple[Mesh, Nodes]:
     """Cut each curve (c,) into `pieces` (c,) equal panels; and the nodes, 4 a panel and one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,15 +12,27 @@ from intgrad._types import Point, chunks, each_target, total
 from intgrad.errors import Unsupported
 from intgrad.integral import LineIntegral, Nodes, add_in_order
 from intgrad.model.oracle import Listener
-from intgrad.quadrature.mesh import AIM, Mesh, begin, choose, halve, join
+from intgrad.quadrature.mesh import AIM, Mesh, begin, both, choose, halve, join
 from intgrad.quadrature.rule import judge
-from intgrad.quadrature.store import Measured, Store, along, spread
+from intgrad.quadrature.store import WORST, Measured, Store, along
 
-HELD = 1 << 30  # bytes of contributions kept at a time, on a CPU; an eighth of a GPU's memory
+HELD = 1 << 30  # bytes of contributions kept, on a CPU; an eighth of a GPU's memory there
 PIECE = 1 << 24  # bytes of contributions looked at in one operation
 FINEST = 2.0**-20  # a panel no wider is not halved: what changes within it is a jump
-WORST = 2.0  # how many times its root mean square the error of a kinked panel is at worst
 TINY = 1e-100
+
+
+class Sums(NamedTuple):
+    """Sums over panels (T, rows, ...): of values, squared errors, and errors as the values tell."""
+
+    value: Point
+    square: Point
+    drift: Point
+
+    def error(self) -> Point:
+        """The error map: the larger of the root of the squares, and the drift."""
+        pairs = zip(self.square, self.drift, strict=True)
+        return tuple(torch.maximum(s.sqrt(), d.abs()) for s, d in pairs)
 
 
 class Refinement:
@@ -30,10 +43,9 @@ class Refinement:
     on nothing but its own numbers.
     """
 
-    # known from the first contributions on, for all rows: of closed panels the sums and squared
-    # errors (T, rows, ...), and the squared norms of their errors and their masses (T, rows)
-    value: Point
-    square: Point
+    # known from the first contributions on, of the closed panels of all rows: their sums (T, rows,
+    # ...), and the squared norms of their errors and their masses (T, rows)
+    sums: Sums
     closed: Tensor
     mass: Tensor
 
@@ -58,8 +70,8 @@ class Refinement:
             halves, new = halve(self.mesh.where(split))
             self.mesh = self.mesh.where(~split)
             starts, more = self._admit(len(new))
-            fresh, nodes = join([halves, starts]), new.then(more)
-        return self.value, tuple(s.sqrt() for s in self.square)
+            fresh, nodes = join([halves, starts]), both(new, more)
+        return self.sums.value, self.sums.error()
 
     # ------------------------------------------------------------------ asking
 
@@ -81,7 +93,8 @@ class Refinement:
     def _ask(self, fresh: Mesh, nodes: Nodes) -> None:
         """Ask in full calls, and measure the panels whose nodes are then all known."""
         used = torch.cat([self.mesh.node.reshape(-1), fresh.node[fresh.node >= 0]])
-        slots = self.store.room(used, len(nodes))
+        most = self._slots() if self.store.kept else len(nodes)
+        slots = self.store.room(used, len(nodes), most)
         for part in chunks(len(nodes), getattr(self.integral.oracle, "width", 0) or 64):
             some = Nodes(nodes.curve[part], nodes.t[part], nodes.weight[part])
             found = self.heard.each(some)
@@ -90,15 +103,15 @@ class Refinement:
             self.store.put(slots[part], found, self.listener.values(len(some)))
         row = self.integral.curves.row[nodes.curve]
         self.asked += torch.bincount(row, minlength=self.integral.rows)
-        parts = [self._measured(p)[0] for p in self._parts(fresh.placed(slots))]
+        parts = [self._known(p) for p in self._parts(fresh.placed(slots))]
         self.mesh = join([self.mesh, *parts]) if len(self.mesh) else join(parts)
 
     def _open(self, found: Point) -> None:
         if self.store.kept:
             return
         shapes = [(f.shape[0], self.integral.rows, *f.shape[2:]) for f in found]
-        zeros = [f.new_zeros(s) for f, s in zip(found, shapes, strict=True)]
-        self.value, self.square = tuple(zeros), tuple(z.clone() for z in zeros)
+        zeros = tuple(f.new_zeros(s) for f, s in zip(found, shapes, strict=True))
+        self.sums = Sums(zeros, *(tuple(z.clone() for z in zeros) for _ in range(2)))
         self.closed, self.mass = torch.zeros(2, *shapes[0][:2], dtype=torch.float64)
 
     # ------------------------------------------------------------------ panels
@@ -111,38 +124,40 @@ class Refinement:
         step = max(1, PIECE // (5 * max(self.store.bytes(), 1)))
         return (mesh.where(part) for part in chunks(len(mesh), step))
 
-    def _measured(self, mesh: Mesh) -> tuple[Mesh, Measured]:
-        """Panels with what is known of them; what the values of f show to be missed is error."""
-        found = self.store.measure(mesh)
-        if self.integral.gain is not None:
-            change, size = self.store.change(mesh)
-            share = self.integral.curves.weight[mesh.curve]
-            missed = (found.total() - share * change).abs() - share * self.listener.rounding * size
-            found = spread((missed.nan_to_num(0.0) - found.wrong).clamp(min=0.0), found)
-        return mesh.known(found.wrong, found.mass), found
+    def _known(self, mesh: Mesh) -> Mesh:
+        return mesh.known(self._measured(mesh)[0].wrong, self.store.mass(mesh))
 
-    def _add(self, mesh: Mesh, place: Tensor, value: Point, square: Point) -> None:
-        """Add panels to sums and squared errors (T, r, ...), each to its `place` in r."""
-        largest = self._largest(self.mesh.wrong)
-        at = 0
+    def _measured(self, mesh: Mesh) -> tuple[Measured, Point]:
+        """Panels, with what the values of f show to be missed; and the errors they seem to be."""
+        found = self.store.measure(mesh)
+        if self.integral.gain is None:
+            return found, found.drift(torch.zeros_like(found.wrong))
+        change, size = self.store.change(mesh)
+        share = self.integral.curves.weight[mesh.curve]
+        off = (found.total() - share * change).nan_to_num(0.0)
+        missed = off.abs() - share * self.listener.rounding * size
+        return found.missing((missed - found.wrong).clamp(min=0.0)), found.drift(off)
+
+    def _add(self, mesh: Mesh, place: Tensor, sums: Sums) -> None:
+        """Add panels to sums (T, r, ...), each to its `place` in r."""
+        largest, at = self._largest(self.mesh.wrong), 0
         for part in self._parts(mesh):
-            _, found = self._measured(part)
-            where, one = place[at : at + len(part)], torch.ones(len(part), 1)
+            found, drift = self._measured(part)
+            row, one = place[at : at + len(part)], torch.ones(len(part), 1)
             at += len(part)
             worst = torch.where(part.wrong >= largest[:, self._row(part)], WORST, 1.0)
-            for v, q, s, e in zip(value, square, found.sums, found.errors, strict=True):
-                add_in_order(v[None], s, where, one)
-                add_in_order(q[None], (e * along(worst, e)).square(), where, one)
+            squares = tuple((e * along(worst, e)).square() for e in found.errors)
+            for totals, more in zip(sums, (found.sums, squares, drift), strict=True):
+                for t, m in zip(totals, more, strict=True):
+                    add_in_order(t[None], m, row, one)
 
     # ------------------------------------------------------------------ rows
 
     def _settle(self) -> Tensor:
         """Close the rows that are done or cannot go on; which panels of the others to halve."""
         row = self._row(self.mesh)
-        limit = self.rtol * self.mass.index_add(
-            1, row, self.mesh.mass
-        )  # a norm is at most the mass
-        limit = torch.maximum(limit, self.integral.slack(len(limit))).clamp(min=TINY)
+        mass = self.mass.index_add(1, row, self.mesh.mass)  # no norm is larger
+        limit = torch.maximum(self.rtol * mass, self.integral.slack(len(mass))).clamp(min=TINY)
         excess = self._rough(self.mesh.wrong, self.closed) / limit
         near = torch.unique(row[(excess <= 1).all(0)[row]])
         if len(near):
@@ -168,25 +183,23 @@ class Refinement:
         """How many times too large the certificate's error would be, 0 where it is not: (T, r)."""
         place = torch.full((self.integral.rows,), -1).index_put((rows,), torch.arange(len(rows)))
         mine = self.mesh.where(place[self._row(self.mesh)] >= 0)
-        value, square = (tuple(_take(p, rows) for p in s) for s in (self.value, self.square))
-        self._add(mine, place[self._row(mine)], value, square)
+        sums = Sums(*(tuple(_take(p, rows) for p in s) for s in self.sums))
+        self._add(mine, place[self._row(mine)], sums)
+        value, device = sums.value, sums.value[0].device
         residual, scale = None, torch.zeros(len(value[0]), len(rows))
         if self.integral.gain is not None:
-            gain = _take(self.integral.gain, rows).to(value[0].device)
-            residual = each_target(value, total) - gain
+            residual = each_target(value, total) - _take(self.integral.gain, rows).to(device)
         if self.integral.scale is not None:
             scale = _take(self.integral.scale, rows)
-        error, good = judge(
-            value, tuple(q.sqrt() for q in square), residual, scale.to(value[0].device), self.rtol
-        )
+        error, good = judge(value, sums.error(), residual, scale.to(device), self.rtol)
         return torch.where(good, 0.0, error / self.rtol).cpu()
 
     def _pick(self, limit: Tensor, excess: Tensor) -> Tensor:
         """The panels to halve, a row's for the target that is worst: (p,)."""
         row, wrong, live = self._row(self.mesh), self.mesh.wrong, self.mesh.width > FINEST
-        jumps = torch.zeros_like(self.asked).index_add(0, row, (~live).long()) > 0
-        others = self._rough(wrong * live, torch.zeros_like(self.closed)) / limit
-        excess = torch.where(jumps, others, excess)
+        none = torch.zeros_like(self.closed)
+        jumps = (self._rough(wrong * ~live, none) > limit).any(0)  # halve the rest, then give up
+        excess = torch.where(jumps, self._rough(wrong * live, none) / limit, excess)
         weight = torch.where(excess > 1, 1 / limit, 0.0)
         score = (wrong * weight[:, row]).amax(0) * live
         found = torch.zeros_like(excess[0]).index_add(0, row, score)
@@ -216,7 +229,7 @@ class Refinement:
         """Take panels out of the mesh, and into the sums of their rows, for good."""
         gone = self.mesh.where(which)
         row = self._row(gone)
-        self._add(gone, row, self.value, self.square)
+        self._add(gone, row, self.sums)
         self.closed.index_add_(1, row, gone.wrong.square())
         self.mass.index_add_(1, row, gone.mass)
         if self.integral.watch:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,19 +11,45 @@ from intgrad._types import Point
 from intgrad.quadrature.mesh import Mesh
 
 TINY = 1e-30  # next to it, what is 1 has no direction in float32
+ALIKE = 0.25  # how far differences may be from the proportion a single kink gives them
+WORST = 2.0  # how many times its root mean square the error of a kinked panel is at worst
 
 
-class Measured(NamedTuple):
-    """Of panels: their sums and errors (T, p, ...), the L1 norm of the errors, and the mass."""
+@dataclass(frozen=True)
+class Measured:
+    """Of panels: sums, third differences and errors (T, p, ...), and the errors' L1 norms (T, p).
+
+    `single` (T, p) says which seem to hold one kink: their differences are in proportion 1 or 3.
+    """
 
     sums: Point
+    third: Point
     errors: Point
     wrong: Tensor
-    mass: Tensor
+    single: Tensor
 
     def total(self) -> Tensor:
         """The sums of all features: (T, p)."""
         return fold(self.sums)
+
+    def drift(self, off: Tensor) -> Point:
+        """The errors (T, p, ...) of panels with a single kink that are `off` (T, p) by so much.
+
+        The third difference is then the jump, and what it sums to says how far it has gone astray.
+        """
+        jump = fold(self.third)
+        share = torch.where(self.single & (jump != 0), off / jump, 0.0).clamp(-WORST, WORST)
+        return tuple(along(share, t) * t for t in self.third)
+
+    def missing(self, more: Tensor) -> Measured:
+        """With errors that are `more` (T, p) in L1 norm, spread over the features as the sums are."""
+        if not bool((more > 0).any()):
+            return self
+        size = fold(tuple(s.abs() for s in self.sums))
+        share = torch.where(size > TINY * more, more / size.clamp(min=TINY * TINY), 0.0)
+        pairs = zip(self.errors, self.sums, strict=True)
+        errors = tuple(e + along(share, e) * s.abs() for e, s in pairs)
+        return replace(self, errors=errors, wrong=self.wrong + more)
 
 
 def _nothing() -> Tensor:
@@ -47,15 +72,16 @@ class Store:
         """What one node takes."""
         return sum(k.shape[0] * k[0, :1].numel() * k.element_size() for k in self.kept)
 
-    def room(self, used: Tensor, need: int) -> Tensor:
-        """So many slots (need,) that are not `used`; half as many again are made where they lack."""
+    def room(self, used: Tensor, need: int, most: int) -> Tensor:
+        """So many slots (need,) that are not `used`; half as many again, up to `most`, are made."""
         taken = torch.zeros(self.slots, dtype=torch.bool)
         taken[used] = True
         free = (~taken).nonzero()[:, 0]
         if len(free) < need:
-            more = max(need - len(free), self.slots // 2)
-            free = torch.cat([free, torch.arange(self.slots, self.slots + more)])
-            self.slots += more
+            least = self.slots + need - len(free)
+            grown = max(least, min(self.slots + self.slots // 2, most))
+            free = torch.cat([free, torch.arange(self.slots, grown)])
+            self.slots = grown
         return free[:need]
 
     def put(self, slots: Tensor, found: Point, value: Tensor) -> None:
@@ -75,13 +101,17 @@ class Store:
         flat = [k.index_select(1, mesh.node.reshape(-1).to(k.device)) for k in self.kept]
         parts = [differences(f.unflatten(1, mesh.node.shape), mesh.width) for f in flat]
         sums, third, fourth = (tuple(p) for p in zip(*parts, strict=True))
-        kinked = fold(fourth) >= fold(third)
-        errors = tuple(
-            torch.where(along(kinked, f), torch.maximum(t, f / 3), f)
-            for t, f in zip(third, fourth, strict=True)
-        )
-        mass, *_ = differences(self.norm[:, mesh.node], mesh.width)
-        return Measured(sums, errors, fold(errors), mass)
+        pairs = [(t.abs(), f.abs()) for t, f in zip(third, fourth, strict=True)]
+        size = fold(tuple(f for _, f in pairs))
+        kinked = size >= fold(tuple(t for t, _ in pairs))
+        errors = tuple(torch.where(along(kinked, f), torch.maximum(t, f / 3), f) for t, f in pairs)
+        apart = [fold(tuple((f - k * t).abs() for t, f in pairs)) for k in (1, 3)]
+        single = kinked & (torch.minimum(*apart) <= ALIKE * size)
+        return Measured(sums, third, errors, fold(errors), single)
+
+    def mass(self, mesh: Mesh) -> Tensor:
+        """The weighted norms of panels' contributions: (T, p)."""
+        return differences(self.norm[:, mesh.node], mesh.width)[0]
 
     def change(self, mesh: Mesh) -> tuple[Tensor, Tensor]:
         """By how much the target changes over each panel, and the larger of its two values: (T, p)."""
@@ -90,7 +120,7 @@ class Store:
 
 
 def differences(nodes: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Simpson's sum, and the magnitudes of the third and fourth difference: (T, p, ...).
+    """Simpson's sum, the third difference and the fourth: (T, p, ...).
 
     Of contributions (T, p, 5, ...), each times a twelfth of the panel's width (p,).
     """
@@ -99,19 +129,7 @@ def differences(nodes: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ends, quarters = a + e, b + d
     third = (e - a) + 2 * (b - d)
     fourth = ends - 4 * quarters + 6 * c
-    return share * (ends + 4 * quarters + 2 * c), share * third.abs(), share * fourth.abs()
-
-
-def spread(more: Tensor, found: Measured) -> Measured:
-    """Errors that are `more` (T, p) in L1 norm, spread over the features as the sums are."""
-    if not bool((more > 0).any()):
-        return found
-    size = fold(tuple(s.abs() for s in found.sums))
-    share = torch.where(size > TINY * more, more / size.clamp(min=TINY * TINY), 0.0)
-    errors = tuple(
-        e + along(share, e) * s.abs() for e, s in zip(found.errors, found.sums, strict=True)
-    )
-    return found._replace(errors=errors, wrong=found.wrong + more)
+    return share * (ends + 4 * quarters + 2 * c), share * third, share * fourth
 
 
 def fold(point: Point) -> Tensor:
