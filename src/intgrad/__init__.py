@@ -3,7 +3,7 @@
 from intgrad import methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
-from intgrad.baseline import Blurred, Constant, Gaussian, MaskToken, Uniform, Zeros
+from intgrad.baseline import Blurred, Constant, Dataset, Gaussian, MaskToken, Uniform, Zeros
 from intgrad.errors import (
     InputError,
     IntgradError,
@@ -14,7 +14,18 @@ from intgrad.errors import (
 )
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import Straight
-from intgrad.quadrature import At, GaussLegendre, LeftRiemann, Midpoint, RightRiemann, Trapezoid
+from intgrad.quadrature import (
+    At,
+    GaussLegendre,
+    Lattice,
+    LeftRiemann,
+    Midpoint,
+    MonteCarlo,
+    RightRiemann,
+    Sobol,
+    Stratified,
+    Trapezoid,
+)
 from intgrad.recipe import Recipe
 
 __all__ = [
@@ -23,10 +34,12 @@ __all__ = [
     "Attribution",
     "Blurred",
     "Constant",
+    "Dataset",
     "GaussLegendre",
     "Gaussian",
     "InputError",
     "IntgradError",
+    "Lattice",
     "LeftRiemann",
     "LogProbability",
     "Logit",
@@ -34,11 +47,14 @@ __all__ = [
     "MaskToken",
     "Midpoint",
     "ModelError",
+    "MonteCarlo",
     "NotConverged",
     "Probability",
     "Recipe",
     "RightRiemann",
+    "Sobol",
     "Straight",
+    "Stratified",
     "TargetError",
     "Trapezoid",
     "Uniform",
