@@ -152,7 +152,7 @@ def remedy(rule: Any, spent: int) -> str:
     """What to try next, after a rule that spent so many gradients a row."""
     if not getattr(rule, "samples_baselines", False):
         return f"Use more nodes, such as quadrature=ig.GaussLegendre({4 * spent})"
-    return f"Four times the samples halve a standard error, such as quadrature=ig.Lattice({4 * spent})"
+    return f"Four times the samples halve the error at least, as quadrature=ig.Lattice({4 * spent})"
 
 
 def _missed(a: Attribution) -> list[int]:

@@ -211,9 +211,7 @@ class LineIntegral:
                     self._weigh(norm, rows, nodes.weight[part])
             yield found, rows, nodes.weight[part]
 
-    def _with_products(
-        self, nodes: Nodes, about: Tensor
-    ) -> Iterator[tuple[Point, Tensor, Tensor]]:
+    def _with_products(self, nodes: Nodes, about: Tensor) -> Iterator[tuple[Point, Tensor, Tensor]]:
         start = 0
         for found, rows, weight in self._node_work(nodes, weighted=True):
             share = self.curves.weight[nodes.curve[start : start + len(rows)]].to(found[0].device)
@@ -343,7 +341,7 @@ def add_in_order(total: Tensor, found: Tensor, rows: Tensor, weight: Tensor) -> 
 
 def heights(found: Point) -> Tensor:
     """The sum over features of every contribution (T, n, ...), in float64 and one by one: (T, n)."""
-    one = lambda row: row.double().flatten(1).sum(1)  # noqa: E731
+    one = lambda row: row.double().reshape(len(row), -1).sum(1)  # noqa: E731
     return torch.stack([each_row(f.transpose(0, 1), one).T for f in found]).sum(0)
 
 

@@ -163,6 +163,8 @@ def paper(said: str) -> str:
 
 def cost(quadrature: Any) -> str:
     """What a rule with its default number of nodes asks for."""
+    if getattr(quadrature, "samples_baselines", False):
+        return f"up to {quadrature.max_evaluations} gradients"
     nodes = getattr(quadrature, "nodes", None)
     return "1 gradient" if nodes is None else f"{nodes} gradients"
 

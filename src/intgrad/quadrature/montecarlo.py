@@ -92,6 +92,7 @@ class MonteCarlo:
     rtol: float = 5e-2
     max_evaluations: int = 2000
     samples_baselines: ClassVar[bool] = True
+    controlled: ClassVar[bool] = False
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         return sample(integral, self, "Monte Carlo")
@@ -127,6 +128,7 @@ class Stratified:
     rtol: float = 5e-2
     max_evaluations: int = 2000
     samples_baselines: ClassVar[bool] = True
+    controlled: ClassVar[bool] = True
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         return sample(integral, self, "Latin hypercube")
@@ -163,6 +165,7 @@ class Sobol:
     rtol: float = 5e-2
     max_evaluations: int = 2000
     samples_baselines: ClassVar[bool] = True
+    controlled: ClassVar[bool] = True
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         return sample(integral, self, "Sobol points")
@@ -217,6 +220,7 @@ class Lattice:
     rtol: float = 5e-2
     max_evaluations: int = 2000
     samples_baselines: ClassVar[bool] = True
+    controlled: ClassVar[bool] = True
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         return sample(integral, self, "rotated lattice")

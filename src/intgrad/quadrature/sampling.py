@@ -1,28 +1,22 @@
-"""What rules that sample share: rounds, replicates, the control variate, the standard error.
-
-Each of `replicates` independent replicates estimates the whole integral; the answer is their mean
-and its error their spread. All sums are taken node by node, so memory does not grow with the
-number of samples: it is 3 replicates + 2 times the values.
-"""
+"""What rules that sample share: how many nodes, on which curves, round after round."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, each_target, magnitude, total, whole_number
+from intgrad._types import each_target, magnitude, total, whole_number
 from intgrad.errors import InputError, Unsupported
 from intgrad.integral import LineIntegral, Nodes
+from intgrad.quadrature.replicates import Control, Tally
 from intgrad.quadrature.rule import Estimate
 
 FIRST = 16  # nodes of a replicate in the first round of a rule that stops by itself
-UNSEEN = 4.0  # standard errors beyond which the mean of the control variate is no accident
-NOISE = 1e3  # units in the last place below which its variance is rounding
 
 
 class Draws(NamedTuple):
@@ -37,7 +31,12 @@ class Draws(NamedTuple):
 
 
 class Sampler(Protocol):
-    """A rule that draws curves and times together; see `sample` for its parts."""
+    """A rule that draws curves and times together.
+
+    `controlled` says whether completeness corrects its replicates; the rest is as in `MonteCarlo`.
+    """
+
+    controlled: ClassVar[bool]
 
     @property
     def samples(self) -> int | None: ...
@@ -129,26 +128,26 @@ def sample(integral: LineIntegral, rule: Sampler, name: str) -> Estimate:
             f"no panels. Use a Riemann rule, such as ig.LeftRiemann(50)."
         )
     rows = Rows.of(integral, rule)
-    tally = Tally(Control.of(integral, rule.replicates), torch.zeros(integral.rows, dtype=torch.float64))
-    active = list(range(integral.rows))
-    while True:
-        spans = {row: span for row in active if (span := rows.span(row, int(tally.taken[row])))}
-        if not spans:
-            break
-        tally.add(integral, rows.nodes(spans))
+    control = Control.of(integral, rule.replicates) if rule.controlled else None
+    tally = Tally(integral, control)
+    active: Iterable[int] = range(integral.rows)
+    while spans := rows.spans(active, tally.taken):
+        tally.add(rows.nodes(spans))
         for row, (_, stop) in spans.items():
             tally.taken[row] = stop
-        value, error = tally.settle()
-        active = [row for row in spans if not bool(done(value, error, integral, rule.rtol)[row])]
+        active = unmet(tally, rule, spans) if rule.samples is None else ()
     integral.witness.mass /= rule.replicates * tally.taken
+    value, error = tally.settle()
     return Estimate(value, error, rule.rtol, words(integral, rule, name, tally))
 
 
-def done(value: Point, error: Point, integral: LineIntegral, rtol: float) -> Tensor:
-    """Which rows meet the tolerance for all targets: (rows,)."""
+def unmet(tally: Tally, rule: Sampler, rows: Iterable[int]) -> list[int]:
+    """Which of these rows miss the tolerance for some target."""
+    value, error = tally.settle()
     norm, wrong = each_target(value, magnitude), each_target(error, total)
-    near = integral.slack(len(norm)).to(norm.device)
-    return (wrong <= torch.maximum(rtol * norm, near)).all(0)
+    near = tally.integral.slack(len(norm)).to(norm.device)
+    met = (wrong <= torch.maximum(rule.rtol * norm, near)).all(0)
+    return [row for row in rows if not bool(met[row])]
 
 
 def words(integral: LineIntegral, rule: Sampler, name: str, tally: Tally) -> str:
@@ -183,11 +182,16 @@ class Rows:
         weight = [curves.weight[c].abs() for c in own]
         return Rows(rule, own, tuple(w / w.sum() for w in weight), curves.drawn)
 
-    def span(self, row: int, taken: int) -> tuple[int, int] | None:
-        """The row's next round, as nodes of a replicate from and to; None after the last."""
-        curves = len(self.own[row])
-        stops = self.rule.stops(curves // self.rule.replicates if self.drawn else curves)
-        return next(((taken, stop) for stop in stops if stop > taken), None)
+    def spans(self, rows: Iterable[int], taken: Tensor) -> dict[int, tuple[int, int]]:
+        """The next round of each of these rows that has one, as nodes of a replicate from and to."""
+        found = {}
+        for row in rows:
+            size, start = len(self.own[row]), int(taken[row])
+            stops = self.rule.stops(size // self.rule.replicates if self.drawn else size)
+            later = [stop for stop in stops if stop > start]
+            if later:
+                found[row] = start, later[0]
+        return found
 
     def nodes(self, spans: dict[int, tuple[int, int]]) -> Nodes:
         """The nodes of a round, row after row; weights: all replicates, then each one alone."""
@@ -222,127 +226,3 @@ class Rows:
         place = torch.arange(start, stop) + replicate * size
         t = self.rule.draw(block, replicate, start, stop).t
         return Draws(place, t, 1 / share[place])
-
-
-# ---------------------------------------------------------------------------- the answer
-
-
-@dataclass(frozen=True)
-class Control:
-    """What completeness says beforehand.
-
-    about (T, rows): the mean over curves of f(end) - f(start); gain (R, T, rows): its sum over the
-    curves of each replicate; mass (rows,): the sum of the curves' weights.
-    """
-
-    about: Tensor
-    gain: Tensor
-    mass: Tensor
-
-    @staticmethod
-    def of(integral: LineIntegral, replicates: int) -> Control | None:
-        """None where completeness does not apply, or gradients flow through the sums."""
-        curves, gain = integral.curves, integral.gain
-        if gain is None or not integral.watch or bool((curves.weight <= 0).any()):
-            return None
-        mass = torch.zeros(integral.rows, dtype=torch.float64)
-        mass = mass.index_add(0, curves.row, curves.weight).to(gain.device)
-        known = gain.expand(replicates, *gain.shape)
-        if curves.drawn:
-            assert integral.gains is not None, "draws are not known one by one"
-            known = replicates * _by_block(integral, integral.gains, replicates)
-        return Control(gain / mass, known, mass)
-
-
-def _by_block(integral: LineIntegral, gains: Tensor, replicates: int) -> Tensor:
-    """The gain of the draws of each replicate, not scaled up: (R, T, rows)."""
-    weighted = gains * integral.curves.weight.to(gains)
-    blocks = weighted.reshape(len(gains), integral.rows, replicates, -1)  # row after row
-    return torch.stack([each_target((b,), total) for b in blocks.unbind(2)])
-
-
-@dataclass
-class Tally:
-    """Sums so far; `taken` (rows,) counts the nodes of a replicate."""
-
-    control: Control | None
-    taken: Tensor
-    parts: tuple[Point, ...] = ()
-
-    def add(self, integral: LineIntegral, nodes: Nodes) -> None:
-        """Ask the nodes, and add what they say."""
-        if self.control is None:
-            found: tuple[Point, ...] = (integral.sums(nodes),)
-        else:
-            found = integral.moments(nodes, self.control.about)
-        if self.parts:
-            pairs = zip(self.parts, found, strict=True)
-            found = tuple(tuple(a + b for a, b in zip(*pair, strict=True)) for pair in pairs)
-        self.parts = found
-
-    def settle(self) -> tuple[Point, Point]:
-        """Mean of the replicates and its standard error (T, rows, ...); NaN of a single one."""
-        count = max(1, len(self.parts[0][0]) - 1)
-        each = [self.replicate(r, count) for r in range(count)]
-        found = [torch.stack(part) for part in zip(*each, strict=True)]
-        value = tuple(f.mean(0) for f in found)
-        if count == 1:
-            return value, tuple(torch.full_like(v.detach(), torch.nan) for v in value)
-        return value, tuple(f.detach().std(0) / count**0.5 for f in found)
-
-    def replicate(self, r: int, count: int) -> Point:
-        """One replicate's answer, corrected by slopes that the other replicates found.
-
-        Its own slopes would depend on what they correct, which biases; a single one has no others.
-        """
-        alone = count == 1
-        own = tuple(_over(s[0 if alone else r + 1], self.taken) for s in self.parts[0])
-        if self.control is None:
-            return own
-        rest, size = (0, self.taken) if alone else (r + 1, (count - 1) * self.taken)
-        others = [
-            tuple(_over(s[0] if alone else s[0] - s[rest], size) for s in part)
-            for part in self.parts
-        ]
-        short = each_target(own, total) - self.control.gain[r].to(own[0].device)
-        slope = slopes(others, self.control, self.trusted(count))
-        return tuple(v - b * _ahead(short, v) for v, b in zip(own, slope, strict=True))
-
-    def trusted(self, count: int) -> Tensor:
-        """Where the control variate varies, and its mean is 0 up to chance: (T, rows).
-
-        A mean further off is what no node saw: a jump, a narrow step. Sharing it out would hide it;
-        left alone it stays in the residual.
-        """
-        assert self.control is not None
-        size = count * self.taken
-        mean, square = (_over(s[0], size) / self.control.mass for s in self.parts[2])
-        variance = square - mean.square()
-        precision = NOISE * max(torch.finfo(s.dtype).eps for s in self.parts[0])
-        noise = precision**2 * (self.control.about.square() + square)
-        allowed = UNSEEN**2 * variance / size.to(variance.device)
-        return (variance > noise) & (mean.square() <= allowed)
-
-
-def slopes(parts: Sequence[Point], control: Control, trusted: Tensor) -> Point:
-    """Least squares of every feature's contributions on their total; 0 where not trusted.
-
-    They sum to one over the features, so what they correct is complete.
-    """
-    sums, products, (mean, square) = parts
-    mean, square = mean / control.mass, square / control.mass
-    variance = torch.where(trusted, square - mean.square(), torch.inf)
-    return tuple(
-        (_over(p, control.mass) - _over(s, control.mass) * _ahead(mean, s)) / _ahead(variance, s)
-        for s, p in zip(sums, products, strict=True)
-    )
-
-
-def _over(sums: Tensor, count: Tensor) -> Tensor:
-    """Divide (..., T, rows, features) by a number a row: sums come as (T, rows, ...)."""
-    return sums / count.to(sums).reshape(1, -1, *(1,) * (sums.ndim - 2))
-
-
-def _ahead(numbers: Tensor, like: Tensor) -> Tensor:
-    """Shape (T, rows) numbers so that they multiply (T, rows, ...)."""
-    return numbers.to(like).reshape(*numbers.shape, *(1,) * (like.ndim - 2))
