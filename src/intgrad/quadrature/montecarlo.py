@@ -15,11 +15,13 @@ says nothing about the error**. It still shows what no sample saw: where the mea
 more than chance explains, nothing is corrected. It costs no gradient: the certificate asks f at
 every baseline anyway. It is off where completeness does not apply and while gradients flow.
 
-**Error.** A feature's `error_map` is the standard error of the replicates' mean; with Student's t
-of R - 1 degrees of freedom it covers the truth as often as it says, less often (measured down to
-0.88 for 0.95) for probabilities that saturate, while few samples meet the few steep places. The
-relative error sums standard errors, which is 1.25 times the L1 error to be expected. Over a group
-of features they add, as if all were wrong to the same side.
+**Error.** A feature's `error_map` is the standard error of the replicates' mean. Where they are
+corrected, what a single node more could bring is added in quadrature: few kinks may leave replicates
+that agree to the last digit and are all wrong. With Student's t of R - 1 degrees of freedom it
+covers the truth as often as it says, less often (measured down to 0.88 for 0.95) for probabilities
+that saturate, while few samples meet the few steep places. The relative error of a row sums
+standard errors, which is 1.25 times the L1 error to be expected; over a group of features they add
+as if all were wrong to the same side. It lies where something narrow is met by no node at all.
 
 It is about the mean over the curves there are, such as the rows of a `Dataset` or draws that were
 counted (`Uniform(samples=16)`). Where the rule draws the baselines itself (`Uniform()`), every
@@ -27,12 +29,14 @@ replicate has its own, each used once, and the error is about the mean over the 
 spread between baselines is in it.
 
 **Draws** are made on the CPU from the seed, and depend on it and on the weights of a row's curves
-alone: not on the machine, the batch, or the order of rows.
+alone: not on the machine, the batch, or the order of rows. Draws of a population come from the seed
+of the call, and are held in memory.
 
-**Stopping.** Without `samples` a rule starts with 16 nodes a replicate and doubles them, keeping
-all it has, until the standard error meets `rtol`, or `max_evaluations` gradients are spent. Draws
-of a population are made, and f asked there, for `max_evaluations` at once. A row stops as soon as
-its error looks small enough, so errors that look small by luck are told more often than others.
+**Stopping.** Without `samples` a rule starts with 32 nodes a replicate and doubles them, keeping
+all it has, until the error meets `rtol`, or `max_evaluations` gradients are spent. Of a population
+so many draws are made at once, and f is asked at all of them. A row stops as soon as its error looks
+small enough, and some look so by luck: of rows that stopped, a tenth (logits of a trained network)
+to a quarter (a heavy-tailed cube) were further from the truth than `rtol`, up to 5 % more than twice.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from intgrad.integral import LineIntegral, Nodes
 from intgrad.quadrature.replicates import Control, Tally
 from intgrad.quadrature.rule import Estimate
 
-FIRST = 16  # nodes of a replicate in the first round of a rule that stops by itself
+FIRST = 32  # nodes of a replicate in the first round of a rule that stops by itself
 
 
 class Draws(NamedTuple):
