@@ -62,7 +62,7 @@ def story() -> Case:
 
     home = DATA / "hf" / "stories260k"
     tokens = tf.AutoTokenizer.from_pretrained(home)
-    net = tf.AutoModelForCausalLM.from_pretrained(home).double().eval()
+    net: Any = tf.AutoModelForCausalLM.from_pretrained(home).double().eval()
     text = "Once upon a time, there was a little girl named Lily. She loved to play"
     ids = tokens(text, return_tensors="pt")["input_ids"]
     embedding = net.get_input_embeddings().weight.detach()
@@ -79,7 +79,7 @@ def translation() -> Case:
 
     home = DATA / "hf" / "multi30k_en_de"
     tokens = tf.AutoTokenizer.from_pretrained(home)
-    net = tf.AutoModelForSeq2SeqLM.from_pretrained(home).double().eval()
+    net: Any = tf.AutoModelForSeq2SeqLM.from_pretrained(home).double().eval()
     ids = tokens("A man is riding a bicycle on the street.", return_tensors="pt")["input_ids"]
     said = net.generate(ids, max_new_tokens=6, num_beams=1, do_sample=False)
 
@@ -152,7 +152,8 @@ def main() -> None:
     told = parser.parse_args()
     warnings.simplefilter("ignore")
     print(
-        "| net | kinks | averaged at Gauss points | not averaged | residual at 32 / L1 | error at 8, 16, 32, ... panels | order |"
+        "| net | kinks | averaged at Gauss points | not averaged | residual at 32 / L1 | "
+        "error at 8, 16, 32, ... panels | order |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, make in CASES.items():

@@ -3,7 +3,7 @@
 from intgrad import methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
-from intgrad.baseline import Blurred, Constant, Gaussian, MaskToken, Uniform, Zeros
+from intgrad.baseline import Blurred, Constant, Dataset, Gaussian, MaskToken, Uniform, Zeros
 from intgrad.errors import (
     InputError,
     IntgradError,
@@ -21,10 +21,14 @@ from intgrad.quadrature import (
     Automatic,
     Exact,
     GaussLegendre,
+    Lattice,
     LeftRiemann,
     Midpoint,
+    MonteCarlo,
     PanelAveraged,
     RightRiemann,
+    Sobol,
+    Stratified,
     Trapezoid,
 )
 from intgrad.recipe import Recipe
@@ -37,11 +41,13 @@ __all__ = [
     "Automatic",
     "Blurred",
     "Constant",
+    "Dataset",
     "Exact",
     "GaussLegendre",
     "Gaussian",
     "InputError",
     "IntgradError",
+    "Lattice",
     "LeftRiemann",
     "LogProbability",
     "Logit",
@@ -49,12 +55,15 @@ __all__ = [
     "MaskToken",
     "Midpoint",
     "ModelError",
+    "MonteCarlo",
     "NotConverged",
     "PanelAveraged",
     "Probability",
     "Recipe",
     "RightRiemann",
+    "Sobol",
     "Straight",
+    "Stratified",
     "TargetError",
     "ToleranceRaised",
     "Trapezoid",

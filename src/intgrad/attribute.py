@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 
 from intgrad._types import Point, Structure, open_door, plain, whole_number
 from intgrad.attribution import Attribution
-from intgrad.baseline import Fixed, as_baseline
+from intgrad.baseline import Dataset, Fixed, as_baseline, populated
 from intgrad.certificate import Question, certify, difference, refuse_nan
-from intgrad.errors import InputError, ModelError
+from intgrad.errors import InputError, ModelError, Unsupported
 from intgrad.integral import LineIntegral
 from intgrad.model.checks import refuse_impure, refuse_training
 from intgrad.model.cost import Meter
@@ -183,7 +183,8 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     refuse_nan(output, "x")
     inner = oracle.location.module is not None
     structure = Structure("tensor") if inner else oracle.structure
-    curves = begin(recipe.baseline, oracle, seed, read)
+    baseline, drawn = populated(recipe.baseline, recipe.quadrature)
+    curves = replace(begin(baseline, oracle, seed, read), drawn=drawn)
     if check and oracle.width > 1 and (longest := moving(curves)) is not None:
         ends = curves.end.take(longest), curves.start.take(longest)
         pair = tuple(torch.cat(p) for p in zip(*ends, strict=True))
@@ -193,31 +194,35 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
         refuse_detour(oracle, x, output)
     path: Any = recipe.path
     if hasattr(path, "trace"):
+        refuse_drawn(recipe, drawn)
         curves, path = path.trace(oracle, curves), Straight()
     watch = not oracle.differentiable
     integral = LineIntegral(oracle, curves, path, recipe.integrand, len(every), watch)
     output = output.detach().double()
-    gain = difference(integral, output)
-    complete = recipe.complete and curves.mask is None
+    gain, gains = difference(integral, output)
     scale = torch.maximum(output.abs(), (output - gain).abs())
-    integral = replace(integral, gain=gain if complete else None, scale=scale, output=scores.dtype)
+    known = {"gain": gain, "gains": gains} if recipe.complete and curves.mask is None else {}
+    integral = replace(integral, scale=scale, output=scores.dtype, **known)
     return Question(oracle, structure, integral, output, gain, bound.names)
 
 
 def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:
     """Curves in the features' own space."""
-    if isinstance(baseline, Mapping) and set(baseline) == set(structure.keys):
-        baseline = {key: baseline[key] for key in structure.keys}
     chosen = as_baseline(baseline)
-    if isinstance(chosen, Fixed) and len(chosen.points) != len(x):
+    named = tuple(baseline) if isinstance(baseline, Mapping) else ()
+    named = chosen.keys if isinstance(chosen, Dataset) else named
+    if isinstance(chosen, Fixed | Dataset) and len(chosen.points) != len(x):
         raise InputError(
             f"baseline has {len(chosen.points)} tensors and x has {len(x)}; expected one for each."
         )
-    if isinstance(baseline, Mapping) and set(baseline) != set(structure.keys):
+    if named and set(named) != set(structure.keys):
         raise InputError(
-            f"baseline has entries {sorted(baseline)} and x has {sorted(structure.keys)}; expected "
+            f"baseline has entries {sorted(named)} and x has {sorted(structure.keys)}; expected "
             f"the same names."
         )
+    if named:
+        ordered = tuple(chosen.points[named.index(key)] for key in structure.keys)
+        chosen = replace(chosen, points=ordered)
     return chosen(x, torch.arange(x[0].shape[0]), seed)
 
 
@@ -262,6 +267,16 @@ def refuse_parts(recipe: Recipe) -> None:
         usable = callable(part) or (name == "path" and hasattr(part, "trace"))
         if isinstance(part, type) or not usable:
             raise InputError(f"{name}={part!r} is not understood; expected {example}.")
+
+
+def refuse_drawn(recipe: Recipe, drawn: bool) -> None:
+    """The segments of a traced path are curves of their own: which draw each is of is lost."""
+    if drawn:
+        kind, path = type(recipe.baseline).__name__, type(recipe.path).__name__
+        raise Unsupported(
+            f"{path} asks the model for its way, and a rule cannot tell the draws of {kind} apart on "
+            f"such ways. Name the number of draws: {kind}(samples=16)."
+        )
 
 
 def refuse_ids(raw: Point, structure: Structure) -> None:

@@ -50,7 +50,8 @@ class Attribution:
         f(x) and f(baseline), averaged over a row's baselines: (rows,), or (targets, rows).
     residual
         Sum of values - (f(x) - f(baseline)); None where completeness does not apply. It is no
-        error bar: it can be 0 while every feature is wrong. It does bound the error from below.
+        error bar: it can be 0 while every feature is wrong. It does bound the error from below, but
+        for rules that correct themselves by completeness (`Lattice`): there it says nothing.
     error
         Estimated relative L1 error of the values: the sum of `error_map`, or |residual| if that
         is larger, over the sum of |values|. NaN: the rule cannot tell.

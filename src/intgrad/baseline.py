@@ -8,7 +8,7 @@ stands in a batch, or on the machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -91,6 +91,82 @@ class Blurred:
         return torch.cat([heat(row[None], self.sigma, axes) for row in part])
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    r"""Rows of data, such as a training set or 200 of its rows: the mean over all of them.
+
+    .. math:: A_i(x) = \frac{1}{B} \sum_{b=1}^{B} A_i(x; x'_b)
+
+    They are all there is: an error is about the mean over these rows, not over the population
+    they may come from. A fixed rule in t costs its nodes B times; a rule that samples (`Lattice`)
+    needs one to five a baseline.
+
+    Parameters
+    ----------
+    points
+        A tensor, tuple or dict like x, with B rows of its own: (B, ...). Every row of x starts
+        from each of them, with weight 1/B.
+    """
+
+    points: Any
+    keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        points, structure = flatten(self.points, "Dataset")
+        for part in points:
+            refuse_complex(part, "Dataset")
+            if part.ndim == 0 or len(part) != len(points[0]) or not len(part):
+                raise InputError(
+                    f"Dataset holds tensors of shapes {[tuple(p.shape) for p in points]}; expected "
+                    f"(B, ...) with the same number of rows in each, at least one."
+                )
+            refuse_nonfinite(part, "Dataset")
+        object.__setattr__(self, "points", tuple(plain(p) for p in points))
+        object.__setattr__(self, "keys", structure.keys or self.keys)
+
+    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
+        """B curves a row, from the same starts for every row."""
+        for part, own in zip(self.points, x, strict=True):
+            if part.shape[1:] != own.shape[1:]:
+                expected = ("B", *own.shape[1:])
+                missing = " Is the row axis missing?" if part.shape == own.shape[1:] else ""
+                raise InputError(
+                    f"Dataset has shape {tuple(part.shape)}; expected ({', '.join(map(str, expected))}) "
+                    f"to match x.{missing}"
+                )
+        return bind(tuple(b.to(p.device, p.dtype) for b, p in zip(self.points, x, strict=True)), x)
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.points[0])
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Dataset)
+            and (self.keys, len(self.points)) == (other.keys, len(other.points))
+            and all(
+                a.dtype == b.dtype and torch.equal(a, b)
+                for a, b in zip(self.points, other.points, strict=True)
+            )
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.keys, tuple((tuple(p.shape), p.dtype) for p in self.points)))
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name})"
+
+    @property
+    def name(self) -> str:
+        """What a page says of it."""
+        return f"{len(self)} rows"
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the rows are token ids."""
+        return not self.points[0].is_floating_point()
+
+
 @dataclass(frozen=True)
 class Uniform:
     """Noise, uniform on [low, high], independent in every feature.
@@ -98,8 +174,9 @@ class Uniform:
     Parameters
     ----------
     samples
-        How many draws a fixed rule averages over. Without it only a rule that draws by itself
-        can use the distribution.
+        How many draws to average over: they are then all there is, and an error is about their
+        mean. Without it, a rule that draws by itself (`Lattice`, `MonteCarlo`) says how many, and
+        its standard error is about the mean over the distribution; a fixed rule in t refuses.
     """
 
     low: float = 0.0
@@ -158,8 +235,7 @@ def as_baseline(baseline: object) -> Any:
     if isinstance(baseline, Tensor | tuple | list | dict):
         points, _ = flatten(baseline, "baseline")
         for part in points:
-            if part.is_complex():
-                raise InputError(f"baseline is {part.dtype}; attribution needs real numbers.")
+            refuse_complex(part, "baseline")
             refuse_nonfinite(part if part.ndim else part[None], "baseline")
         return Fixed(tuple(plain(p) for p in points), tokens=not points[0].is_floating_point())
     if isinstance(baseline, type):
@@ -172,6 +248,26 @@ def as_baseline(baseline: object) -> Any:
             f"as ig.Zeros(), ig.Constant(0.5), ig.Blurred(20)."
         )
     return baseline
+
+
+def refuse_complex(part: Tensor, name: str) -> None:
+    """Attributions are real."""
+    if part.is_complex():
+        raise InputError(f"{name} is {part.dtype}; attribution needs real numbers.")
+
+
+def populated(baseline: Any, rule: Any) -> tuple[Any, bool]:
+    """A distribution that does not say how many draws gets as many as the rule asks for.
+
+    Returns
+    -------
+    baseline, drawn
+        And whether it did, so that its draws stand for a population.
+    """
+    unsaid = is_dataclass(baseline) and getattr(baseline, "samples", 0) is None
+    if isinstance(baseline, type) or not (unsaid and getattr(rule, "samples_baselines", False)):
+        return baseline, False
+    return replace(baseline, samples=rule.baselines), True  # type: ignore[type-var]
 
 
 def fit(baseline: Tensor, x: Tensor) -> Tensor:

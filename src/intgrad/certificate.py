@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,11 +118,12 @@ def rounding(
     return (f"held to the floor of {name}, up to {worst:.2g}",)
 
 
-def difference(integral: LineIntegral, output: Tensor) -> Tensor:
-    """Sum over curves of weight x (f(end) - f(start)): (T, rows), in float64.
+def difference(integral: LineIntegral, output: Tensor) -> tuple[Tensor, Tensor | None]:
+    """f(end) - f(start), in float64: summed over curves by weight (T, rows), and of each (T, curves).
 
     Points that several curves share are asked once; those whose weights cancel, such as the inner
-    knots of a polyline, not at all. With masks it is f(x) minus the mean f(start).
+    knots of a polyline, not at all: what single curves gain is then not known, and None. With masks
+    the sum is f(x) minus the mean f(start).
     """
     curves, weight = integral.curves, integral.curves.weight
     if curves.mask is not None:
@@ -133,13 +135,19 @@ def difference(integral: LineIntegral, output: Tensor) -> Tensor:
         both = Bank(curves.end.points, index), torch.cat([-weight, weight]), curves.row.repeat(2)
         ends = [both]
     parts = [weigh_ends(integral, bank, share, row, output) for bank, share, row in ends]
-    return torch.stack(parts).sum(0)
+    start, end = torch.cat([at for _, at in parts], 1).chunk(2, 1)
+    gains = end - start
+    whole = torch.stack([summed for summed, _ in parts]).sum(0)
+    return whole, None if bool(gains.isnan().any()) else gains
 
 
 def weigh_ends(
     integral: LineIntegral, bank: Bank, weight: Tensor, row: Tensor, output: Tensor
-) -> Tensor:
-    """Sum of weight x f over the points of a bank, each (row, point) asked once: (T, rows)."""
+) -> tuple[Tensor, Tensor]:
+    """Sum of weight x f over the points of a bank (T, rows), and f at each of them (T, points).
+
+    Each (row, point) is asked once, and where its weights cancel never: it is NaN then.
+    """
     keys, where = torch.unique(torch.stack([row, bank.index]), dim=1, return_inverse=True)
     share = torch.zeros(keys.shape[1], dtype=torch.float64).index_add(0, where, weight)
     live = (share.abs() > 1e-12).nonzero()[:, 0]
@@ -150,8 +158,12 @@ def weigh_ends(
     else:
         found = ask_ends(integral, Bank(bank.points, keys[1, live]), rows)
         refuse_nan(found, "a baseline")
+    found = found.detach().to(output.device, torch.float64)
+    at = found.new_full((len(output), keys.shape[1]), torch.nan)
+    at[:, live.to(at.device)] = found
     out = torch.zeros(output.shape, dtype=torch.float64, device=output.device)
-    return out.index_add(1, rows.to(output.device), found.detach().to(out) * share)
+    summed = out.index_add(1, rows.to(output.device), found * share)
+    return summed, at[:, where.to(at.device)]
 
 
 def ask_ends(integral: LineIntegral, bank: Bank, rows: Tensor) -> Tensor:
@@ -172,20 +184,27 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     if bool(torch.isfinite(errors).all()):
         known = f"an estimated error of up to {float(errors.max()):.2g}"
     names = [a.subjects[row].name if a.subjects else f"row {row}" for a, row in missed]
-    quadrature = found[0].recipe.quadrature
-    if hasattr(quadrature, "max_evaluations"):
-        more = f"Raise max_evaluations= of the rule (now {quadrature.max_evaluations})"
-    else:
-        more = "Use a rule that finds its nodes, such as quadrature=ig.Automatic()"
+    spent = max(int(a.backwards.max()) // (len(a.targets) if a.several else 1) for a in found)
     held_to = float(torch.stack([a.tolerance[..., row].max() for a, row in missed]).max())
     message = NotConverged(
         f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "
-        f"{held_to:.2g}. {more}, or accept it with a larger rtol; rounding alone makes "
+        f"{held_to:.2g}. {remedy(found[0].recipe.quadrature, spent)}, "
+        f"or accept it with a larger rtol; rounding alone makes "
         f"{max(float(a.floor.max()) for a in found):.1g}."
     )
     if strict:
         raise message
     warnings.warn(message, stacklevel=_outside())
+
+
+def remedy(rule: Any, spent: int) -> str:
+    """What to try next, after a rule that spent so many gradients a row."""
+    if getattr(rule, "samples_baselines", False):
+        again = f"quadrature=ig.Lattice({4 * spent})"
+        return f"Four times the samples halve the error at least, as {again}"
+    if hasattr(rule, "max_evaluations"):
+        return f"Raise max_evaluations= of the rule (now {rule.max_evaluations})"
+    return "Use a rule that finds its nodes, such as quadrature=ig.Automatic()"
 
 
 def _missed(a: Attribution) -> list[int]:

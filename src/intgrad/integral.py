@@ -89,6 +89,9 @@ class LineIntegral:
         not apply.
     output
         The dtype of the model's output, where it is known.
+    gains
+        f(end) - f(start) of every curve, unweighted: (T, curves) in float64. None where `gain` is,
+        and where some end was never asked, such as the inner knots of a polyline.
     """
 
     oracle: Oracle
@@ -100,6 +103,7 @@ class LineIntegral:
     gain: Tensor | None = None
     scale: Tensor | None = None
     output: torch.dtype | None = None
+    gains: Tensor | None = None
     witness: Witness = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -141,6 +145,26 @@ class LineIntegral:
         Memory does not grow with the number of nodes. Costs one gradient a node and target.
         """
         return self._sum(self._node_work(nodes, weighted=True))
+
+    def moments(self, nodes: Nodes, about: Tensor) -> tuple[Point, Point, Point]:
+        """`sums`, and what a regression of the contributions on their own totals needs.
+
+        With c a contribution without its curve's weight, h its sum over all features and
+        d = h - about, a node adds its weights times (c, c d, d, d^2), each times the curve's weight.
+
+        Parameters
+        ----------
+        about
+            (T, rows): about where h is centred.
+
+        Returns
+        -------
+        sums, products, spread
+            Like `sums`; like `sums`; and two tensors (k, T, rows) in float64.
+        """
+        found = self._sum(self._with_products(nodes, about))
+        size = len(found) // 2 - 1
+        return found[:size], found[size:-2], found[-2:]
 
     def each(self, nodes: Nodes) -> Point:
         """The contributions themselves (T, n, ...), unweighted but for their curves' weights."""
@@ -219,6 +243,15 @@ class LineIntegral:
                 if weighted:
                     self.weigh(norm * nodes.weight[part, 0].abs(), rows)
             yield found, rows, nodes.weight[part]
+
+    def _with_products(self, nodes: Nodes, about: Tensor) -> Iterator[tuple[Point, Tensor, Tensor]]:
+        start = 0
+        for found, rows, weight in self._node_work(nodes, weighted=True):
+            share = self.curves.weight[nodes.curve[start : start + len(rows)]].to(found[0].device)
+            start += len(rows)
+            d = heights(found) / share - about[:, rows.to(about.device)].to(share)
+            products = tuple(f * _behind(d, f) for f in found)
+            yield (*found, *products, d * share, d * d * share), rows, weight
 
     def _panel_work(self, panels: Panels) -> Iterator[tuple[Point, Tensor, Tensor]]:
         start = 0
@@ -334,6 +367,28 @@ def add_in_order(total: Tensor, found: Tensor, rows: Tensor, weight: Tensor) -> 
     index = rows.to(found.device)
     for k in range(weight.shape[1]):
         total[k].index_add_(1, index, found * _along(weight[:, k], found))
+
+
+def heights(found: Point) -> Tensor:
+    """The sum over features of every contribution (T, n, ...), in float64: (T, n).
+
+    Halves are added to halves, element by element, so that no contribution knows the others.
+    """
+    return torch.stack([_folded(f.reshape(*f.shape[:2], -1)) for f in found]).sum(0)
+
+
+def _folded(numbers: Tensor) -> Tensor:
+    while (size := numbers.shape[2]) > 1:
+        half, odd = size // 2, numbers[..., size // 2 * 2 :]
+        numbers = numbers[..., :half].double() + numbers[..., half : 2 * half]
+        if odd.shape[2]:
+            numbers[..., :1] += odd
+    return numbers[..., 0].double()
+
+
+def _behind(numbers: Tensor, found: Tensor) -> Tensor:
+    """Shape (T, n) numbers so that they multiply (T, n, ...)."""
+    return numbers.to(found).reshape(*numbers.shape, *(1,) * (found.ndim - 2))
 
 
 def _along(numbers: Tensor, found: Tensor) -> Tensor:

@@ -163,6 +163,8 @@ def paper(said: str) -> str:
 
 def cost(quadrature: Any) -> str:
     """What a rule with its default number of nodes asks for."""
+    if getattr(quadrature, "samples_baselines", False):
+        return f"up to {quadrature.max_evaluations} gradients"
     if hasattr(quadrature, "nodes"):
         return f"{quadrature.nodes} gradients"
     return "to a tolerance" if hasattr(quadrature, "max_evaluations") else "1 gradient"

@@ -48,13 +48,18 @@ class Bank:
 
 @dataclass(frozen=True)
 class Curves:
-    """Columns of curves: row (c,), start, end, weight (c,), and a mask shaped like the features."""
+    """Columns of curves: row (c,), start, end, weight (c,), and a mask shaped like the features.
+
+    `drawn` says that the curves of a row are a sample of a population, in no order, and that the
+    mean over the population is asked for; else they are all there is.
+    """
 
     row: Tensor
     start: Bank
     end: Bank
     weight: Tensor
     mask: Bank | None = None
+    drawn: bool = False
 
     def __len__(self) -> int:
         return len(self.row)
@@ -68,6 +73,7 @@ class Curves:
             replace(self.end, index=self.end.index[keep]),
             self.weight[keep],
             mask,
+            self.drawn,
         )
 
 

@@ -4,6 +4,7 @@ from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.automatic import Automatic
 from intgrad.quadrature.exact import Exact
 from intgrad.quadrature.gauss import GaussLegendre
+from intgrad.quadrature.montecarlo import Lattice, MonteCarlo, Sobol, Stratified
 from intgrad.quadrature.panel import PanelAveraged
 from intgrad.quadrature.riemann import At, LeftRiemann, Midpoint, RightRiemann, Trapezoid
 from intgrad.quadrature.rule import Estimate, Quadrature
@@ -15,10 +16,14 @@ __all__ = [
     "Estimate",
     "Exact",
     "GaussLegendre",
+    "Lattice",
     "LeftRiemann",
     "Midpoint",
+    "MonteCarlo",
     "PanelAveraged",
     "Quadrature",
     "RightRiemann",
+    "Sobol",
+    "Stratified",
     "Trapezoid",
 ]

@@ -70,7 +70,7 @@ class GaussLegendre:
         if not bool(missed.any()):
             return done
         keep = missed[integral.curves.row].nonzero()[:, 0]
-        some = replace(integral, curves=integral.curves.where(keep))
+        some = replace(integral, curves=integral.curves.where(keep), gains=None)
         finer = replace(self, nodes=2 * self.nodes)(some)
         doubled = f"{done.rule}; doubled for rows above the tolerance"
         return replace(merge(missed, finer, done), rule=doubled)

@@ -119,7 +119,11 @@ def pick_rows(rows: Tensor, new: Point, old: Point) -> Point:
 
 
 def judge(
-    value: Point, error_map: Point | None, residual: Tensor | None, scale: Tensor, held_to: Tensor | float
+    value: Point,
+    error_map: Point | None,
+    residual: Tensor | None,
+    scale: Tensor,
+    held_to: Tensor | float,
 ) -> tuple[Tensor, Tensor]:
     """The relative error of each target and row, and whether it is small enough: (T, rows).
 
