@@ -28,28 +28,29 @@ class Plan:
     tolerances: Sequence[float] = TOLERANCES
     again: bool = False
 
-    def sizes(self, rule: Rule) -> Sequence[float]:
-        """Nodes, or tolerances where the rule stops by itself."""
+    def sizes(self, rule: Rule, case: Case) -> Sequence[float]:
+        """Nodes, or tolerances where the rule stops by itself; none where it is not for the case."""
+        if not rule.fits(case):
+            return ()
         return self.tolerances if rule.stops else self.grid
 
 
 def measure(case: Case, plan: Plan, clock: Clock) -> None:
     """Ask every rule at every size, about the rows that are not noted yet."""
+    done = {} if plan.again else points([case.name])
     for head in case.heads:
         truth = reference.known(case, head)
         assert truth is not None, "prepare the references first"
         for rule in plan.rules:
-            done = {} if plan.again else noted(case.name, head, rule.name)
-            for size in plan.sizes(rule):
-                rows = [i for i, k in enumerate(case.keys) if k not in done.get(size, set())]
+            for size in plan.sizes(rule, case):
+                there = done.get((case.name, head, rule.name, size), {})
+                rows = [i for i, key in enumerate(case.keys) if key not in there]
                 clock.check()
                 if rows and not one(case.take(rows), head, rule, size, pick(truth, rows)):
                     break
 
 
-def one(
-    case: Case, head: str, rule: Rule, size: float, truth: tuple[Tensor, list[float]]
-) -> bool:
+def one(case: Case, head: str, rule: Rule, size: float, truth: tuple[Tensor, list[float]]) -> bool:
     """Ask one rule, and note what is true of its answer; False where it refuses the case."""
     what = {"case": case.name, "head": head, "rule": rule.name, "size": size}
     try:
@@ -82,20 +83,13 @@ def errors(found: Tensor, truth: Tensor) -> list[float]:
     return (off / truth.abs().flatten(1).sum(1)).tolist()
 
 
-def noted(case: str, head: str, rule: str) -> dict[float, set[str]]:
-    """Rows that are measured, by size."""
-    found: dict[float, set[str]] = {}
-    for r in store.noted(PART):
-        if (r["case"], r["head"], r["rule"]) == (case, head, rule):
-            found.setdefault(r["size"], set()).update(r["rows"])
-    return found
-
-
 # --------------------------------------------------------------------------------- the floors
 
 
 def floors(case: Case) -> None:
     """What float32 does at the same nodes, and what the certificates say, in both dtypes."""
+    if any(r["rows"] == case.keys for r in store.noted("floors")):
+        return
     rule, single = ig.GaussLegendre(16, rtol=float("inf")), case.single()
     for head in case.heads:
         wide, narrow = case.attribute(head, rule), single.attribute(head, rule)
@@ -134,9 +128,7 @@ def points(cases: Iterable[str] | None = None) -> dict[Key, dict[str, Point]]:
 def point_of(record: dict[str, Any], i: int) -> Point:
     """The i-th row of a record."""
     several = ("error", "doubt", "evaluations", "estimate", "converged")
-    return Point(
-        bare=record["bare"], **{k: record[k] and record[k][i] for k in several}
-    )
+    return Point(bare=record["bare"], **{k: record[k] and record[k][i] for k in several})
 
 
 def mean(cell: dict[str, Point], rows: Sequence[str]) -> Point:
@@ -151,5 +143,3 @@ def mean(cell: dict[str, Point], rows: Sequence[str]) -> Point:
         estimate=None,
         converged=None,
     )
-
-

@@ -86,10 +86,18 @@ def cifar(depth: int, rows: int) -> Case:
     return picture(f"resnet{depth}", "ReLU", nets().cifar_resnet(depth), x, 32)
 
 
+def quiet() -> None:
+    """No bar while weights are read."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 def trec_bert(rows: int) -> Case:
     """A BERT that sorts questions, at its embeddings, from the question masked."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    quiet()
     where = DATA / "hf" / "trec_bert"
     tokenizer: Any = AutoTokenizer.from_pretrained(where)
     model: Any = frozen(AutoModelForSequenceClassification.from_pretrained(where))
@@ -132,6 +140,7 @@ def stories(rows: int) -> Case:
     """A Llama of 260,000 parameters: the token after a prompt, from the prompt unknown."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    quiet()
     where = DATA / "hf" / "stories260k"
     tokenizer: Any = AutoTokenizer.from_pretrained(where)
     model = frozen(NextToken(AutoModelForCausalLM.from_pretrained(where)))

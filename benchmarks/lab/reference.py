@@ -30,6 +30,7 @@ from .store import Clock, Tensors
 
 FIRST = 64  # panels of the first round
 BLOCK = 1024  # nodes between two looks at the clock
+SAVE = 20.0  # seconds between two savings of a round that is not complete
 
 
 @dataclass
@@ -103,7 +104,7 @@ def nested(case: Case, path: Path, goal: float, limit: int, clock: Clock) -> Non
     while state.panels < limit and not (state.apart and max(state.apart.values()) <= goal):
         clock.check()
         step(case, state)
-        if time.monotonic() > saved + 20:
+        if time.monotonic() > saved + SAVE:
             state.save(path)
             saved = time.monotonic()
     state.save(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -67,7 +68,11 @@ def shapes(n: int = 1600, size: int = 24) -> Data:
     stripes = square & (torch.remainder(dy + dx, 4) < 2)
     mask = torch.stack([disc, square, cross, stripes])[y, torch.arange(n)].float()[:, None]
     paint = torch.rand(n, 3, 1, 1)
-    x = mask * paint + (1 - mask) * torch.remainder(paint + 0.4, 1) + 0.1 * torch.randn(n, 3, size, size)
+    x = (
+        mask * paint
+        + (1 - mask) * torch.remainder(paint + 0.4, 1)
+        + 0.1 * torch.randn(n, 3, size, size)
+    )
     return split(x.clamp(0, 1), y, 300)
 
 
@@ -88,7 +93,7 @@ def sentences(n: int = 3000, length: int = 12, words: int = 40) -> Data:
 def mlp(act: type[nn.Module], *sizes: int) -> nn.Module:
     """Linear layers of these sizes with `act` between them."""
     layers: list[nn.Module] = []
-    for i, o in zip(sizes, sizes[1:], strict=False):
+    for i, o in pairwise(sizes):
         layers += [nn.Linear(i, o), act()]
     return nn.Sequential(*layers[:-1])
 
