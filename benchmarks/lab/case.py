@@ -57,6 +57,9 @@ class Case:
         Whether the logits are piecewise linear along it.
     width
         Rows that one call of the reference and of Captum holds.
+    most
+        Nodes at which rules that double give up; on nets where a gradient is dear, fewer, and
+        tolerances below 1 % are not asked of them.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Case:
     kinked: bool = True
     linear: bool = False
     width: int = 64
+    most: int = 5120
     heads: tuple[str, ...] = ("logit", "probability")
 
     def __len__(self) -> int:

@@ -57,7 +57,7 @@ def picture(
     net, prepare, _ = loaded
     x = x.double()
     x, start = prepare(x), prepare(torch.zeros_like(x))
-    model, facts = frozen(net), {"width": width, "linear": linear}
+    model, facts = frozen(net), {"width": width, "linear": linear, "most": 640}
     return Case(name, family, model, lambda m, z: m(z), x, start, x, start, **facts)
 
 

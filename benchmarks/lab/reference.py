@@ -26,6 +26,7 @@ import intgrad as ig
 
 from . import store
 from .case import HEADS, Case
+from .rules import asked
 from .store import Clock, Tensors
 
 FIRST = 64  # panels of the first round
@@ -202,7 +203,7 @@ def exact(case: Case, head: str) -> tuple[Tensor, float, str] | None:
         return None
     rule: Any = getattr(ig, "Exact")()  # noqa: B009
     try:
-        a = case.attribute(head, rule)
+        a = asked(case, head, rule)
     except ig.IntgradError:
         return None
     return a.values[0], max(float(a.error), 1e-12), "every linear region"
@@ -214,7 +215,7 @@ def averaged(case: Case, head: str, panels: int) -> tuple[Tensor, float, str] | 
         return None
     rule: Any = getattr(ig, "PanelAveraged")  # noqa: B009
     try:
-        fine, coarse = (case.attribute(head, rule(n)).values[0] for n in (panels, panels // 2))
+        fine, coarse = (asked(case, head, rule(n)).values[0] for n in (panels + 1, panels // 2 + 1))
     except ig.IntgradError:
         return None
-    return fine, distance(coarse, fine), f"{panels} averaged panels"
+    return fine, distance(coarse, fine), f"{panels + 1} averaged panels"

@@ -21,7 +21,6 @@ GRID = (2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160,
         512, 640, 800, 1000)  # fmt: skip
 TOLERANCES = (0.03, 1e-2, 3e-3, 1e-3)
 T = TypeVar("T")
-HABIT = 5120  # nodes at which doubling gives up
 _BARE: dict[str, float] = {}  # evaluations that no node is, by net
 
 
@@ -43,6 +42,7 @@ class Rule:
     name: str
     ask: Callable[[Case, str, Any], Answer]
     stops: bool = False
+    doubles: bool = False
     fits: Callable[[Case], bool] = lambda case: True
 
 
@@ -73,7 +73,7 @@ def doubling(times: int, case: Case, head: str, tolerance: float) -> Answer:
     values = torch.zeros_like(case.features)
     spent, passed = torch.zeros(len(case)), torch.zeros(len(case))
     nodes, open_ = 5, list(range(len(case)))
-    while open_ and nodes <= HABIT:
+    while open_ and nodes <= case.most:
         found = captum("gausslegendre", case.take(open_), head, nodes)
         gap = (found.values.flatten(1).sum(1) - gain[open_]).abs() / gain[open_].abs()
         values[open_], spent[open_] = found.values, spent[open_] + nodes
@@ -94,11 +94,16 @@ def difference(case: Case, head: str) -> Tensor:
 # ---------------------------------------------------------------------------------------- ours
 
 
-def ours(make: Callable[[Any], Any], case: Case, head: str, size: Any) -> Answer:
-    """Ours: everything but the checks of the model is counted."""
+def asked(case: Case, head: str, rule: Any, **call: Any) -> ig.Attribution:
+    """An attribution, converged or not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ig.NotConverged)
-        a = case.attribute(head, make(size))
+        return case.attribute(head, rule, **call)
+
+
+def ours(rule: Any, case: Case, head: str) -> Answer:
+    """Ours: everything but the checks of the model is counted."""
+    a = asked(case, head, rule)
     evaluations, estimate = ([float(x) for x in t.flatten()] for t in (a.evaluations, a.error))
     return Answer(a.values, evaluations, estimate, a.converged.flatten().tolist(), bare(case))
 
@@ -106,20 +111,40 @@ def ours(make: Callable[[Any], Any], case: Case, head: str, size: Any) -> Answer
 def bare(case: Case) -> float:
     """Evaluations of a row that no node is: the floor's gradient, and forwards at both ends."""
     if case.weights not in _BARE:
-        rule = ig.GaussLegendre(3, rtol=float("inf"))
-        a = case.take([0]).attribute(case.heads[0], rule)
+        a = asked(case.take([0]), case.heads[0], ig.GaussLegendre(3))
         _BARE[case.weights] = float(a.evaluations) - 3
     return _BARE[case.weights]
 
 
-def fixed(name: str) -> Callable[[Any], Any]:
-    """A rule of the library by size."""
-    return lambda n: getattr(ig, name)(n)
+def fixed(name: str, case: Case, head: str, nodes: int) -> Answer:
+    """A rule of the library with so many nodes."""
+    return ours(getattr(ig, name)(nodes), case, head)
 
 
-def stopping(name: str, **more: Any) -> Callable[[Any], Any]:
-    """A rule of the library by tolerance."""
-    return lambda rtol: getattr(ig, name)(rtol=rtol, **more)
+def stopping(name: str, case: Case, head: str, tolerance: float) -> Answer:
+    """A rule of the library that stops by itself, as its users get it."""
+    return ours(getattr(ig, name)(rtol=tolerance), case, head)
+
+
+def doubled(case: Case, head: str, tolerance: float) -> Answer:
+    """Our Gauss rule, rows above the tolerance done again with twice the nodes."""
+    return ours(ig.GaussLegendre(12, rtol=tolerance, max_nodes=case.most), case, head)
+
+
+def panels(odd: bool, case: Case, head: str, nodes: int) -> Answer:
+    """About so many averaged panels: an odd number, which has no estimate to pay for, or an even one."""
+    count = nodes - (nodes % 2 != odd)
+    return ours(getattr(ig, "PanelAveraged")(count), case, head)  # noqa: B009
+
+
+def exact(case: Case, head: str, tolerance: float) -> Answer:
+    """Every linear region."""
+    return ours(getattr(ig, "Exact")(), case, head)  # noqa: B009
+
+
+def small(case: Case) -> bool:
+    """Whether its linear regions are few."""
+    return case.linear and case.features[0].numel() < 100
 
 
 def catalogue() -> list[Rule]:
@@ -128,29 +153,24 @@ def catalogue() -> list[Rule]:
         Rule("Captum Gauss-Legendre", partial(captum, "gausslegendre")),
         Rule("Captum trapezoid", partial(captum, "riemann_trapezoid")),
         Rule("Captum midpoint", partial(captum, "riemann_middle")),
-        Rule("GL doubling, gap", partial(doubling, 1), stops=True),
-        Rule("GL doubling, gap twice", partial(doubling, 2), stops=True),
-        Rule("Gauss-Legendre", partial(ours, fixed("GaussLegendre"))),
-        Rule("midpoint", partial(ours, fixed("Midpoint"))),
-        Rule("trapezoid", partial(ours, fixed("Trapezoid"))),
+        Rule("GL doubling, gap", partial(doubling, 1), stops=True, doubles=True),
+        Rule("GL doubling, gap twice", partial(doubling, 2), stops=True, doubles=True),
+        Rule("Gauss-Legendre", partial(fixed, "GaussLegendre")),
+        Rule("midpoint", partial(fixed, "Midpoint")),
+        Rule("trapezoid", partial(fixed, "Trapezoid")),
+        Rule("Gauss-Legendre, doubled", doubled, stops=True, doubles=True),
     ]
-    coming = [
-        ("panels", "PanelAveraged", False),
-        ("panels, self-stopping", "PanelAveraged", True),
-        ("adaptive", "Adaptive", True),
-        ("automatic", "Automatic", True),
-    ]
-    for name, public, stops in coming:
-        if hasattr(ig, public):
-            make = stopping(public) if stops else fixed(public)
-            found.append(Rule(name, partial(ours, make), stops))
-    doubled = stopping("GaussLegendre", nodes=12, max_nodes=HABIT)
-    found.append(Rule("Gauss-Legendre, doubled", partial(ours, doubled), stops=True))
-    if hasattr(ig, "Exact"):
-        exact = partial(ours, lambda _: getattr(ig, "Exact")())  # noqa: B009
-        small = lambda case: case.linear and case.features[0].numel() < 100  # noqa: E731
-        found.append(Rule("exact", exact, stops=True, fits=small))
-    return found
+    coming = {
+        "PanelAveraged": [
+            Rule("panels", partial(panels, True)),
+            Rule("panels, with error", partial(panels, False)),
+            Rule("panels, self-stopping", partial(stopping, "PanelAveraged"), stops=True),
+        ],
+        "Adaptive": [Rule("adaptive", partial(stopping, "Adaptive"), stops=True)],
+        "Automatic": [Rule("automatic", partial(stopping, "Automatic"), stops=True)],
+        "Exact": [Rule("exact", exact, stops=True, fits=small)],
+    }
+    return found + [r for name, rules in coming.items() if hasattr(ig, name) for r in rules]
 
 
 def named(names: Sequence[str] | None) -> list[Rule]:
