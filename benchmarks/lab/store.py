@@ -18,6 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+import intgrad as ig
+
 Tensors = dict[str, Tensor]
 
 
@@ -60,7 +62,7 @@ def digest(tensors: Iterable[Tensor], *words: object) -> str:
 @cache
 def code() -> str:
     """The commit whose rules are measured."""
-    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    asked = ["git", "-C", str(Path(ig.__file__).parent), "describe", "--always", "--dirty"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
