@@ -39,7 +39,7 @@ def everything(points: Points) -> None:
     estimates(points)
     stopped(points)
     costs(points)
-    floors()
+    floors({key[0] for key in points})
 
 
 # ------------------------------------------------------------------------------ equal true error
@@ -255,10 +255,10 @@ def _both(cells: Sequence[dict[str, Point] | None]) -> str:
     return " / ".join(shown)
 
 
-def floors() -> None:
+def floors(nets: set[str]) -> None:
     """What float32 does, and what the certificates say."""
     last: dict[tuple[str, str], dict[str, Any]] = {
-        (r["case"], r["head"]): r for r in store.noted("floors")
+        (r["case"], r["head"]): r for r in store.noted("floors") if r["case"] in nets
     }
     lines = [
         (
