@@ -79,8 +79,9 @@ def references(args: argparse.Namespace, clock: Clock) -> None:
         prepare(case, args, clock)
         for head in case.heads:
             states = [reference.State.load(reference.place(case, i)) for i in range(len(case))]
-            how = "; ".join(sorted({s.how[head] for s in states}))
-            worst = max(s.apart[head] for s in states), max(s.doubt[head] for s in states)
+            best = [s.best(head) for s in states]
+            how = "; ".join(sorted({b[2] for b in best}))
+            worst = max(s.apart[head] for s in states), max(b[1] for b in best)
             lines.append((case.name, head, len(case), how, *(f"{w:.1e}" for w in worst)))
     columns = ("net", "target", "rows", "reference", "two rules apart, worst row", "doubt")
     tables.table("How well the references are known", columns, lines)

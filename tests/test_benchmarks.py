@@ -90,6 +90,20 @@ def test_a_reference_goes_on_from_where_time_ran_out(lab, monkeypatch):
     assert torch.allclose(state.total["logit"], whole[0][0], rtol=1e-12)
 
 
+def test_a_better_answer_is_taken_only_within_the_distance_of_the_two_rules(lab, monkeypatch):
+    f = lambda x: torch.relu(x[:, 0] - 0.3) * x[:, 1]  # noqa: E731
+    case = case_of(lab, f, [1.0, 2.0])
+    reference = lab("reference")
+    (before,), (doubt,) = reference_of(lab, case, limit=256)
+    for shift, taken in ((10 * doubt, False), (0.1 * doubt, True)):
+        other = before * (1 + shift)
+        monkeypatch.setattr(reference, "exact", lambda *a, v=other: (v, 1e-9, "a test"))
+        reference.improve(case, lab("store").Clock(1), 0)
+        assert torch.equal(reference.known(case, "logit")[0][0], other if taken else before)
+    state = reference.State.load(reference.place(case, 0))
+    assert torch.equal(state.total["logit"], before)  # what later rounds go on from
+
+
 @pytest.mark.parametrize("level", [0.03, 0.01, 0.0025])
 def test_evaluations_at_an_error_follow_a_power_law_exactly(lab, level):
     n = (4, 8, 20, 50, 100)

@@ -12,6 +12,7 @@ the mean, if it lies within the distance that the two rules have from each other
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,14 +39,18 @@ SAVE = 20.0  # seconds between two savings of a round that is not complete
 class State:
     """What is known of one row, a head: `total` by `panels` panels, and how far two rules are apart.
 
-    `part` sums the first `done` midpoints of the next round.
+    `part` sums the first `done` midpoints of the next round. `better` is a far more exact answer,
+    with its `doubts` and `whence`, where there is one.
     """
 
     total: Tensors = field(default_factory=dict)
     part: Tensors = field(default_factory=dict)
+    better: Tensors = field(default_factory=dict)
     apart: dict[str, float] = field(default_factory=dict)
     doubt: dict[str, float] = field(default_factory=dict)
     how: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, float] = field(default_factory=dict)
+    whence: dict[str, str] = field(default_factory=dict)
     panels: int = 0
     done: int = 0
 
@@ -59,10 +64,16 @@ class State:
         return state
 
     def save(self, path: Path) -> None:
-        kinds = {"total": self.total, "part": self.part}
+        kinds = {"total": self.total, "part": self.part, "better": self.better}
         tensors = {f"{k}.{head}": t for k, found in kinds.items() for head, t in found.items()}
-        names = ("apart", "doubt", "how", "panels", "done")
+        names = ("apart", "doubt", "how", "doubts", "whence", "panels", "done")
         store.write(path, tensors, **{n: getattr(self, n) for n in names})
+
+    def best(self, head: str) -> tuple[Tensor, float, str]:
+        """Values, doubt, and how they were found."""
+        if self.doubts.get(head, math.inf) < self.doubt[head]:
+            return self.better[head], self.doubts[head], self.whence[head]
+        return self.total[head], self.doubt[head], self.how[head]
 
 
 def place(case: Case, row: int) -> Path:
@@ -75,7 +86,8 @@ def known(case: Case, head: str) -> tuple[Tensor, list[float]] | None:
     states = [State.load(place(case, row)) for row in range(len(case))]
     if not all(head in s.doubt for s in states):
         return None
-    return torch.stack([s.total[head] for s in states]), [s.doubt[head] for s in states]
+    found = [s.best(head) for s in states]
+    return torch.stack([values for values, *_ in found]), [doubt for _, doubt, _ in found]
 
 
 def prepare(case: Case, goal: float, limit: int, clock: Clock) -> None:
@@ -184,16 +196,16 @@ def improve(case: Case, clock: Clock, panels: int) -> None:
     for row in range(len(case)):
         path = place(case, row)
         state, one = State.load(path), case.take([row])
-        for head in [h for h in state.doubt if state.doubt[h] > 1e-6]:
+        for head in [h for h in state.doubt if state.best(h)[1] > 1e-6]:
             clock.check()
             better = exact(one, head) or averaged(one, head, panels)
-            if better is None or better[1] >= state.doubt[head]:
+            if better is None or better[1] >= state.best(head)[1]:
                 continue
             apart = distance(better[0], state.total[head])
             if apart > state.apart[head] + better[1]:
                 print(f"{case.name}, row {row}, {head}: {better[2]} is {apart:.1e} off: not taken")
                 continue
-            state.total[head], state.doubt[head], state.how[head] = better
+            state.better[head], state.doubts[head], state.whence[head] = better
             state.save(path)
 
 
