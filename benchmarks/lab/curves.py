@@ -135,13 +135,13 @@ def point_of(record: dict[str, Any], i: int) -> Point:
 
 
 def mean(cell: dict[str, Point], rows: Sequence[str]) -> Point:
-    """The mean over rows of errors and evaluations, the largest doubt."""
+    """The mean over rows of errors, doubts and evaluations."""
     chosen = [cell[r] for r in rows]
     average = lambda xs: sum(xs) / len(xs)  # noqa: E731
     return replace(
         chosen[0],
         error=average([p.error for p in chosen]),
-        doubt=max(p.doubt for p in chosen),
+        doubt=average([p.doubt for p in chosen]),
         evaluations=average([p.evaluations for p in chosen]),
         estimate=None,
         converged=None,
