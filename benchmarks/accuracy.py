@@ -204,6 +204,8 @@ def main() -> None:
     if not (args.part or args.smoke):
         parser.error(f"name a part: {', '.join(PARTS)}; or --smoke.")
     warnings.filterwarnings("ignore", category=ResourceWarning)  # the loaders beside the data
+    # torch, in its own forward mode
+    warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", DeprecationWarning)
     torch.backends.mha.set_fastpath_enabled(False)  # one arithmetic, with and without gradients
     try:
         smoke(args) if args.smoke else PARTS[args.part](args, Clock(args.minutes))
