@@ -1,0 +1,1 @@
+"""What `benchmarks/accuracy.py` is made of: cases, references, rules, curves, tables."""

@@ -1,0 +1,147 @@
+"""The benchmark of accuracy runs, and what it measures with is right where the truth is known."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+D = torch.float64
+
+
+@pytest.fixture
+def lab(monkeypatch, tmp_path):
+    """The benchmark's modules, with a cache of their own."""
+    pytest.importorskip("captum")
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("INTGRAD_BENCH_CACHE", str(tmp_path))
+    return lambda name: import_module(f"lab.{name}")
+
+
+class Function(torch.nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        return self.f(x)[:, None]
+
+
+def case_of(lab, f, x, **facts):
+    x = torch.tensor([x], dtype=D)
+    net, start = Function(f), torch.zeros_like(x)
+    facts = {"heads": ("logit",), **facts}
+    return lab("case").Case("f", "ReLU", net, lambda m, z: m(z), x, start, x, start, **facts)
+
+
+def reference_of(lab, case, limit=4096):
+    lab("reference").prepare(case, 1e-6, limit, lab("store").Clock(1))
+    return lab("reference").known(case, "logit")
+
+
+def test_the_reference_of_a_kink_is_as_good_as_it_says(lab):
+    f = lambda x: torch.relu(x[:, 0] - 0.3) + torch.relu(x[:, 1] - 0.7123)  # noqa: E731
+    (values,), (doubt,) = reference_of(lab, case_of(lab, f, [1.0, 1.0]))
+    off = float((values - torch.tensor([0.7, 0.2877], dtype=D)).abs().sum() / 0.9877)
+    assert 0 < doubt < 3e-4
+    assert off < 2 * doubt
+
+
+def test_the_reference_of_a_smooth_function_is_exact(lab):
+    f = lambda x: x[:, 0] ** 5 * x[:, 1]  # noqa: E731
+    (values,), (doubt,) = reference_of(lab, case_of(lab, f, [1.5, -2.0], kinked=False))
+    truth = float(f(torch.tensor([[1.5, -2.0]], dtype=D)))
+    assert values.tolist() == pytest.approx([truth * 5 / 6, truth / 6], rel=1e-13)
+    assert doubt < 1e-13
+
+
+def test_a_reference_goes_on_from_where_time_ran_out(lab, monkeypatch):
+    f = lambda x: torch.relu(x[:, 0] - 0.3) * x[:, 1]  # noqa: E731
+    reference, store = lab("reference"), lab("store")
+    monkeypatch.setattr(reference, "BLOCK", 100)
+    monkeypatch.setattr(reference, "SAVE", -1.0)
+    whole = reference_of(lab, case_of(lab, f, [1.0, 2.0]), limit=1024)
+    other = case_of(lab, f, [1.0, 2.0], width=7)
+    path = reference.place(other, 0).with_name("other.safetensors")
+    for looks in range(40):
+
+        class Impatient:
+            left = looks
+
+            def check(self):
+                self.left -= 1
+                if self.left < 0:
+                    raise store.OutOfTime
+
+        try:
+            reference.nested(other, path, 1e-9, 1024, Impatient())
+        except store.OutOfTime:
+            continue
+    state = reference.State.load(path)
+    assert state.panels == 1024
+    assert torch.allclose(state.total["logit"], whole[0][0], rtol=1e-12)
+
+
+def test_a_better_answer_is_taken_only_within_the_distance_of_the_two_rules(lab, monkeypatch):
+    f = lambda x: torch.relu(x[:, 0] - 0.3) * x[:, 1]  # noqa: E731
+    case = case_of(lab, f, [1.0, 2.0])
+    reference = lab("reference")
+    (before,), (doubt,) = reference_of(lab, case, limit=256)
+    for shift, taken in ((10 * doubt, False), (0.1 * doubt, True)):
+        other = before * (1 + shift)
+        monkeypatch.setattr(reference, "exact", lambda *a, v=other: (v, 1e-9, "a test"))
+        reference.improve(case, lab("store").Clock(1), 0)
+        assert torch.equal(reference.known(case, "logit")[0][0], other if taken else before)
+    state = reference.State.load(reference.place(case, 0))
+    assert torch.equal(state.total["logit"], before)  # what later rounds go on from
+
+
+@pytest.mark.parametrize("level", [0.03, 0.01, 0.0025])
+def test_evaluations_at_an_error_follow_a_power_law_exactly(lab, level):
+    n = (4, 8, 20, 50, 100)
+    need = lab("equal").crossing(n, [0.4 / k for k in n], level)
+    assert need.number == pytest.approx(0.4 / level)
+    assert need.beyond == (level < 0.004)
+
+
+def test_a_dip_below_the_level_does_not_count(lab):
+    need = lab("equal").crossing((5, 10, 20, 40), (0.1, 0.001, 0.02, 0.005), 0.01)
+    assert need.number == pytest.approx(20 * 2 ** (math.log(2) / math.log(4)))
+
+
+def errors_at_fifty(said):
+    """The column "n = 50" of the table of mean errors."""
+    _, _, after = said.partition("| net | target | rule | n = 10 | n = 50 | n = 200 |")
+    lines = [line.strip("|").split("|") for line in after.strip().split("\n\n")[0].splitlines()]
+    rows = [[cell.strip() for cell in line] for line in lines[1:]]
+    return {(net, head, rule): fifty for net, head, rule, _, fifty, _ in rows}
+
+
+@pytest.mark.slow
+def test_every_part_of_the_accuracy_benchmark_runs():
+    pytest.importorskip("captum")
+    pytest.importorskip("matplotlib")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", BENCHMARKS / "accuracy.py", "--smoke"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    error = errors_at_fifty(done.stdout)
+    # Captum's trapezoid weights sum to 49/50: 2 % off on a net where the rule itself is exact
+    trapezoid = float(error["gelu_mlp (smooth)", "logit", "Captum trapezoid"])
+    assert trapezoid == pytest.approx(0.02, rel=0.02)
+    for kind in ("Gauss-Legendre", "midpoint"):  # the same nodes as ours: the same error
+        theirs, mine = (error["mlp_cancer", "logit", n] for n in (f"Captum {kind}", kind))
+        assert theirs == mine
