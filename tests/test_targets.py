@@ -600,7 +600,6 @@ def test_a_list_of_whole_numbers_stays_one_class_a_row():
         ([squares, lambda out: out[:, 0].detach()], "does not depend on the input"),
         ([], "not understood"),
     ],
-    ids=str,
 )
 def test_a_list_that_is_none_of_targets_is_refused(target, said):
     with untouched(net := relu_mlp()), pytest.raises(ig.TargetError, match=said):

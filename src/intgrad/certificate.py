@@ -199,7 +199,7 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
 
 def remedy(rule: Any, spent: int) -> str:
     """What to try next, after a rule that spent so many gradients a row."""
-    if getattr(rule, "samples_baselines", False):
+    if hasattr(rule, "samples"):
         again = f"quadrature=ig.Lattice({4 * spent})"
         return f"Four times the samples halve the error at least, as {again}"
     if hasattr(rule, "max_evaluations"):

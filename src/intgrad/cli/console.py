@@ -163,7 +163,7 @@ def paper(said: str) -> str:
 
 def cost(quadrature: Any) -> str:
     """What a rule with its default number of nodes asks for."""
-    if getattr(quadrature, "samples_baselines", False):
+    if hasattr(quadrature, "samples"):
         return f"up to {quadrature.max_evaluations} gradients"
     if hasattr(quadrature, "nodes"):
         return f"{quadrature.nodes} gradients"

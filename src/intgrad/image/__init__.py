@@ -106,7 +106,8 @@ def explain(
     names = labels_of(model, labels)
     said = tuple(named(t, names) for t in a.targets)
     asked = a.recipe.but(baseline=baseline, quadrature=rule)
-    run = replace(a.run, rtol=getattr(rule, "rtol", a.run.rtol))
+    met = getattr(stricter(rule), "rtol", None) == a.run.rtol
+    run = replace(a.run, rtol=rule.rtol) if met else a.run
     a = replace(a, recipe=asked, run=run, targets=said)
     tops = [top(model, _scores(net, one[None]), names) for one in x]
     found = [_develop(a.select(i), view, tops[i]) for i, view in enumerate(views)]

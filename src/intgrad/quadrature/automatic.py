@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,11 +12,15 @@ from intgrad._types import each_target, magnitude, total
 from intgrad.integral import LineIntegral
 from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.gauss import GaussLegendre
+from intgrad.quadrature.montecarlo import Lattice
 from intgrad.quadrature.panel import PanelAveraged, coverage_of
 from intgrad.quadrature.rule import Estimate, redo
+from intgrad.quadrature.tolerance import explicit
 
 FIXED = 48  # Gauss points where gradients flow through the rule itself
 FIRST, SECOND = 9, 18  # Gauss points that are tried where no operation has a kink
+MANY = 32  # curves a row, from which sampling them is cheaper than following each
+LOOSE = 5e-2  # the tolerance of a sampled mean, where nobody named one
 NEAR = 30  # times the tolerance: within it the second try is worth its price
 
 
@@ -31,6 +36,9 @@ class Automatic:
                                           near it, 18; the others `Adaptive`
     some cannot be seen into              `Adaptive`
     ====================================  ============================================
+
+    Baselines that are a distribution, or more than 32 a row, are sampled by a `Lattice`, to 5 %
+    unless a tolerance is named.
 
     Parameters
     ----------
@@ -49,9 +57,21 @@ class Automatic:
 
     rtol: float = 1e-2
     max_evaluations: int = 2000
+    samples_baselines: ClassVar[bool] = True
+
+    @property
+    def baselines(self) -> int:
+        """How many draws a distribution should give."""
+        return self._lattice().baselines
+
+    def _lattice(self) -> Lattice:
+        rtol = explicit(self)
+        return Lattice(rtol=LOOSE if rtol is None else rtol, max_evaluations=self.max_evaluations)
 
     def __call__(self, integral: LineIntegral) -> Estimate:
         """Value and error of every row."""
+        if not integral.by_panel and crowded(integral):
+            return self._lattice()(integral)
         if getattr(integral.oracle, "differentiable", False):
             return GaussLegendre(FIXED, self.rtol)(integral)
         panels = PanelAveraged(None, self.rtol, self.max_evaluations)
@@ -59,10 +79,9 @@ class Automatic:
         if integral.by_panel:
             return panels(integral)
         seen = coverage_of(integral)
-        if seen is None:
-            return simpson(integral)
-        if seen.reason:
-            return noted(simpson(integral), seen.reason)
+        if seen is None or seen.reason:
+            found = simpson(integral)
+            return found if seen is None else noted(found, seen.reason)
         if not seen.kinks:
             return self._smooth(integral, simpson)
         kinks = f"kinks of {', '.join(sorted(seen.kinks)[:3])}"
@@ -87,6 +106,12 @@ class Automatic:
         norm = each_target(done.value, magnitude).cpu()
         allowed = torch.maximum(self.rtol * norm, integral.slack(len(norm)))
         return torch.where(wrong == 0, 0.0, wrong / allowed).amax(0)
+
+
+def crowded(integral: LineIntegral) -> bool:
+    """Whether rows have too many curves to follow each, or curves drawn from a population."""
+    curves = integral.curves
+    return curves.drawn or int(torch.bincount(curves.row, minlength=1).max()) > MANY
 
 
 def noted(estimate: Estimate, why: str) -> Estimate:
