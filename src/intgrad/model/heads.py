@@ -80,9 +80,10 @@ def averaged(
     with torch.no_grad():
         found = [pull(tape, start, leaves, rule, keep=True) for start in starts]
     oracle.meter.count(rows, len(values))
+    each_leaf = zip(leaves, zip(*found, strict=True), strict=True)
     return tuple(
-        torch.stack([torch.zeros_like(leaf) if g[i] is None else g[i] for g in found])
-        for i, leaf in enumerate(leaves)
+        torch.stack([torch.zeros_like(leaf) if g is None else g for g in own_gradients])
+        for leaf, own_gradients in each_leaf
     )
 
 
