@@ -466,6 +466,21 @@ def test_a_smooth_head_is_integrated_over_known_scores(head, sharp):
     assert bool((a.residual.abs() <= 1e-12 * a.values.abs().sum(1)).all())
 
 
+@pytest.mark.parametrize("order", [[4, 2, 0], [1], [3, 1, 4, 0, 2]], ids=str)
+def test_at_a_given_width_a_row_does_not_know_its_batch_where_the_model_does_not(order):
+    first, second, last = noise(12, 10), noise(8, 12, seed=1), noise(8, seed=2)
+
+    def net(x):  # sums, whose bytes do not depend on a row's slot as those of products may
+        h = ((x[:, None] * first).sum(2) + 0.1).relu()
+        return (((h[:, None] * second).sum(2) - 0.2).relu() * last).sum(1)
+
+    x = noise(5, 10, seed=9)
+    a = ig.attribute(net, x, quadrature=EXACT, width=3)
+    b = ig.attribute(net, x[order], quadrature=EXACT, width=3)
+    assert torch.equal(b.values, a.values[order])
+    assert torch.equal(b.error_map, a.error_map[order])
+
+
 def test_a_head_does_not_know_its_batch_mates():
     net, x = kinked_net(D), noise(3, 2, 5, seed=3, dtype=D)
     x[0] *= 50  # needs many more pieces

@@ -76,16 +76,14 @@ def averaged(
             return list(run(node, grads))
         return [mean_pulled(step, own[id(step)], grads[0], ends)]
 
-    found = []
-    for value in values:
-        assert value.grad_fn is not None
-        start: list[Any] = [value.grad_fn, value.output_nr, torch.ones_like(value)]
-        with torch.no_grad():
-            found.append(pull(tape, start, leaves, rule, keep=True))
+    starts: list[list[Any]] = [[v.grad_fn, v.output_nr, torch.ones_like(v)] for v in values]
+    with torch.no_grad():
+        found = [pull(tape, start, leaves, rule, keep=True) for start in starts]
     oracle.meter.count(rows, len(values))
+    each_leaf = zip(leaves, zip(*found, strict=True), strict=True)
     return tuple(
-        torch.stack([torch.zeros_like(leaf) if g[i] is None else g[i] for g in found])
-        for i, leaf in enumerate(leaves)
+        torch.stack([torch.zeros_like(leaf) if g is None else g for g in own_gradients])
+        for leaf, own_gradients in each_leaf
     )
 
 
