@@ -106,13 +106,13 @@ def unnoted(values: Tensor, tape: Tape) -> set[str]:
         if node is None or node in seen or hasattr(node, "variable"):
             continue
         seen.add(node)
-        if node._sequence_nr() not in tape.known and node.name() not in PLAIN:
+        if node._sequence_nr() not in tape.known and not node.name().endswith(PLAIN):
             found.add(node.name())
         stack += [after for after, _ in node.next_functions]
     return found
 
 
-PLAIN = frozenset({"CopySlices"})  # writes into a view; what is not linear there is `Tape.lost`
+PLAIN = ("CopySlices", "AsStridedBackward0")  # writes into views; what is not linear is `Tape.lost`
 
 
 def averaged(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Tensor) -> Point:
