@@ -14,7 +14,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("target", [None, 1, ig.Probability(), ig.Margin(), ig.All()], ids=repr)
-@pytest.mark.parametrize("rule", [ig.GaussLegendre(20), ig.Trapezoid(20)], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [ig.GaussLegendre(20), ig.Trapezoid(20), ig.Lattice(80), ig.Lattice(rtol=0.1)], ids=repr
+)
 def test_values_agree_with_the_cpu(target, rule):
     net, x = mlp(0, 6, 2, "relu", torch.float64), points(0, 5, 6, torch.float64)
     a = ig.attribute(net, x, target=target, quadrature=rule)

@@ -97,9 +97,8 @@ class Dataset:
 
     .. math:: A_i(x) = \frac{1}{B} \sum_{b=1}^{B} A_i(x; x'_b)
 
-    They are all there is: an error is about the mean over these rows, not over the population
-    they may come from. A fixed rule in t costs its nodes B times; a rule that samples (`Lattice`)
-    needs one to five a baseline.
+    They are all there is: an error is about the mean over these rows, not over a population. A
+    fixed rule in t costs its nodes times B, one that samples (`Lattice`) a few times B.
 
     Parameters
     ----------
@@ -141,14 +140,9 @@ class Dataset:
         return len(self.points[0])
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Dataset)
-            and (self.keys, len(self.points)) == (other.keys, len(other.points))
-            and all(
-                a.dtype == b.dtype and torch.equal(a, b)
-                for a, b in zip(self.points, other.points, strict=True)
-            )
-        )
+        if not isinstance(other, Dataset) or hash(self) != hash(other):
+            return False
+        return all(torch.equal(a, b) for a, b in zip(self.points, other.points, strict=True))
 
     def __hash__(self) -> int:
         return hash((self.keys, tuple((tuple(p.shape), p.dtype) for p in self.points)))
