@@ -1,6 +1,8 @@
 """Adaptive Simpson: exact where it says, reliable where it stops, honest where it cannot go on."""
 
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import strategies as st
 
 import intgrad as ig
 from contract import linear
+from intgrad.integral import LineIntegral
 from intgrad.integrand import AveragedGradient, BareGradient, GradientVelocity
 from intgrad.model.oracle import Listener
+from intgrad.path.curve import bind
 from intgrad.quadrature import refine
 from intgrad.quadrature.mesh import choose
 from intgrad.quadrature.store import Store, fold
@@ -166,6 +170,16 @@ def test_what_is_reported_is_what_was_asked():
     assert integral.oracle.asked == 3 * 2 * 5  # two curves a row: one panel each
 
 
+def test_the_floor_hears_of_as_much_mass_as_from_a_fixed_rule():
+    for targets in (None, 2):
+        masses = []
+        for rule in (ig.Adaptive(), ig.GaussLegendre(5)):
+            integral, _ = linear(GradientVelocity(), targets)
+            rule(integral)
+            masses.append(integral.witness.mass)
+        assert torch.allclose(*masses)
+
+
 @pytest.mark.parametrize("most", [9, 13, 30, 60])
 def test_a_spent_budget_says_so(most):
     net, x = mlp(1, 20, 3, "relu", D), points(1, 4, 20, D)
@@ -232,6 +246,38 @@ def test_opposite_kinks_are_wrong_although_nothing_is_left_over():
     off = (a.values - torch.tensor([[0.7, -0.7]], dtype=D)).abs().sum()
     assert 0 < off <= a.error * a.values.abs().sum()
     assert a.converged.all()
+
+
+def test_a_bump_amid_a_panel_is_seen_by_the_fourth_difference():
+    # the gradient is a tent at t = 1/4 and 3/4: no third difference, no residual, wrong all the same
+    def tents(z):
+        corners = [(0.2, 1), (0.25, -2), (0.3, 1), (0.7, 1), (0.75, -2), (0.8, 1)]
+        return sum(10 * c * torch.relu(z - at).square() for at, c in corners)
+
+    a = adaptive(lambda z: tents(z[:, 0]) - tents(z[:, 1]), ONE)
+    off = (a.values - torch.tensor([[0.1, -0.1]], dtype=D)).abs().sum()
+    assert off <= 1e-2 * 0.2
+    assert a.converged.all()
+
+
+@dataclass(frozen=True)
+class Mute:
+    """A spike of the gradient at t = 0.16; nobody hears what f is."""
+
+    unit: ClassVar[str] = "node"
+    complete: ClassVar[bool] = True
+
+    def __call__(self, oracle, work):
+        x = work.x[0] - 0.16
+        return ((torch.relu(0.01 - x.abs()) * work.velocity[0])[None],)
+
+
+def test_what_is_missed_where_no_value_is_heard_is_looked_for_everywhere():
+    curves, gain = bind((torch.zeros(1, 2, dtype=D),), (ONE,)), torch.full((1, 1), 2e-4, dtype=D)
+    integral = LineIntegral(None, curves, ig.Straight(), Mute(), 1, gain=gain, scale=gain)
+    found = ig.Adaptive()(integral)
+    assert torch.allclose(found.value[0], torch.full((1, 1, 2), 1e-4, dtype=D), rtol=1e-2)
+    assert found.error_map[0].sum() <= 1e-2 * found.value[0].sum()
 
 
 @pytest.mark.parametrize("where", [0.3, 0.5, 0.9])

@@ -61,7 +61,9 @@ class Adaptive:
 
     The estimate lies when between two nodes the target comes back to where it was and the gradient
     too: a bump narrower than an eighth of the path, or of a panel that is not halved. On smooth
-    curves it is 10 to 40 times too large, on kinked ones about 1.5 to 2.5 times.
+    curves it is 10 to 40 times too large, on kinked ones about 1.5 to 2.5 times. Of small random
+    ReLU nets 0.4 % of the rows that were done missed `rtol`, nearly all by less than a third; with
+    eight baselines a row, up to 4 %.
 
     Global refinement with reuse of all nodes is Gander and Gautschi's
     (doi:10.1023/A:1022318402393); differences as a measure of the error are null rules (Berntsen
