@@ -19,7 +19,7 @@ class Adaptive:
     r"""Simpson panels, halved where the error is, row by row, until it is within `rtol`.
 
     A panel of width h has five nodes. With :math:`\Delta_3, \Delta_4` the third and fourth
-    differences of its contributions :math:`g_0 \dots g_4`,
+    differences of its contributions :math:`g_0, g_1, g_2, g_3, g_4`,
 
     .. math:: S = \tfrac{h}{12} (g_0 + 4 g_1 + 2 g_2 + 4 g_3 + g_4), \qquad
               e = \tfrac{h}{12} \begin{cases}

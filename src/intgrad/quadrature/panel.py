@@ -24,7 +24,7 @@ TYPICAL = 128  # panels a row, on which the number of rows in flight is based
 class PanelAveraged:
     r"""Gradients averaged over panels by the model itself, times the panels' increments.
 
-    .. math:: A_i = \sum_p \bar\partial_i f(p) \, \big(\gamma_i(b_p) - \gamma_i(a_p)\big)
+    .. math:: A_i = \sum_p \bar\partial_i f(p) \, (\gamma_i(b_p) - \gamma_i(a_p))
 
     One backward pass in which everything that is not linear uses its derivative averaged over the
     panel, its input taken to move straight. A single kink in a panel is then no error; pairs of

@@ -5,7 +5,7 @@ the logarithmic mean :math:`L_i = (y_i^b - y_i^a) / \Delta u_i`. Because y sums 
 :math:`\sum_i L_i \Delta u_i = 0`, so that
 
 .. math:: \Delta \operatorname{lse} = \sum_i w_i \Delta z_i, \quad w = L / \textstyle\sum_j L_j,
-          \qquad \Delta y = \big(\operatorname{diag}(L) - L L^T / \textstyle\sum_j L_j\big) \Delta z
+          \qquad \Delta y = (\operatorname{diag}(L) - L L^T / \textstyle\sum_j L_j) \Delta z
 
 hold exactly: an average Jacobian that is symmetric, like the pointwise one, and of second order.
 Normalisations are products with a power of a mean square, and each factor has its exact secant.
