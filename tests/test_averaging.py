@@ -263,6 +263,7 @@ def test_all_targets_are_averaged_in_one_forward():
         assert torch.allclose(a.values[k], one.values, atol=1e-13)
 
 
+@pytest.mark.filterwarnings("ignore::intgrad.ToleranceRaised")
 def test_half_types_are_averaged_in_float32():
     net, x = nets.relu_mlp(dtype=torch.bfloat16), noise(3, 6, dtype=torch.bfloat16)
     fine = ig.attribute(nets.relu_mlp(dtype=D), x.double(), target=1)
