@@ -14,7 +14,7 @@ ALWAYS = frozenset(
     _reshape_alias expand squeeze unsqueeze select slice narrow split split_with_sizes chunk unbind
     unfold diagonal diag_embed as_strided clone copy contiguous detach alias lift_fresh cat stack
     concatenate repeat repeat_interleave flip roll rot90 tril triu index index_select gather take
-    take_along_dim masked_select scatter scatter_add scatter_reduce_sum index_add index_copy
+    take_along_dim masked_select scatter scatter_add index_add index_copy
     slice_scatter select_scatter diagonal_scatter constant_pad_nd pad reflection_pad1d
     reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
     _pad_circular convolution _convolution mkldnn_convolution cudnn_convolution
@@ -22,8 +22,8 @@ ALWAYS = frozenset(
     upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d
     upsample_trilinear3d upsample_bicubic2d pixel_shuffle pixel_unshuffle im2col col2im real imag
     view_as_real view_as_complex _to_copy to _fft_r2c _fft_c2r _fft_c2c movedim swapaxes
-    _conj positive native_dropout_eval zeros_like ones_like empty_like new_zeros channel_shuffle
-    index_put embedding_bag_sum nan_to_num_linear resolve_conj resolve_neg detach_copy lift
+    _conj positive zeros_like ones_like empty_like new_zeros channel_shuffle
+    index_put resolve_conj resolve_neg detach_copy lift
     unsafe_split unsafe_chunk broadcast_to view_as expand_as ravel flatten unflatten
     """.split()
 )
