@@ -354,6 +354,26 @@ def test_a_model_whose_operations_depend_on_the_number_of_rows_is_not_averaged()
     assert "depend on its number of rows" in a.run.rule
 
 
+def test_operations_that_change_after_the_probe_send_the_rule_back_to_points():
+    def f(x):
+        return (x.relu() if len(x) <= 3 else x.relu().abs()).sum(1)
+
+    x = noise(2, 4, dtype=D)
+    for rule in (ig.PanelAveraged(), ig.Automatic()):
+        a = ig.attribute(f, x, quadrature=rule, check=False)
+        assert "not panel-averaged: the operations change" in a.run.rule
+        assert torch.allclose(a.values, x.relu(), atol=0.02)
+
+
+def test_fused_attention_is_said_to_have_run_as_its_mathematical_form():
+    said = "fused attention ran as its mathematical form"
+    net, x = nets.attention_net(), noise(2, 5, 4)
+    ask = lambda rule: ig.attribute(net, x, target=1, quadrature=rule).run.notes  # noqa: E731
+    assert said in ask(ig.PanelAveraged(8))
+    assert said not in ask(ig.GaussLegendre(48))
+    assert said not in ask(ig.Automatic())  # it looks, and then takes Gauss points
+
+
 def test_kinks_are_known_by_name():
     assert Coverage(None, frozenset({"relu", "gelu"})).kinks == {"relu"}
 

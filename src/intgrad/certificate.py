@@ -225,7 +225,7 @@ def circumstances(
     """What else decides the bytes of this call."""
     if oracle.dtype is not None:
         notes = (f"the model ran on copies of its parameters in {name_of(oracle.dtype)}", *notes)
-    if oracle.differentiable:
+    if oracle.differentiable or (oracle.coverage is not None and oracle.coverage.fused):
         notes = ("fused attention ran as its mathematical form", *notes)
     return Run(
         rule=estimate.rule,

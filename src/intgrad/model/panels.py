@@ -41,6 +41,8 @@ class Coverage:
         Those that used the derivative where the panel starts.
     reason
         Why panels cannot be averaged, in words; empty where they can.
+    used
+        Whether any panel was averaged.
     """
 
     axes: list[tuple[Axis | None, ...]] | None
@@ -48,6 +50,12 @@ class Coverage:
     approximate: set[str] = field(default_factory=set)
     uncovered: set[str] = field(default_factory=set)
     reason: str = ""
+    used: bool = False
+
+    @property
+    def fused(self) -> bool:
+        """Whether attention that is one operation ran, in averaged calls, as its mathematical form."""
+        return self.used and "_safe_softmax" in self.operations
 
     @property
     def kinks(self) -> frozenset[str]:
@@ -122,10 +130,11 @@ def averaged(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Ten
     """
     tape, values, leaves = taped(oracle, x, rows)
     if coverage.axes is None or not place_axes(tape, coverage.axes, len(rows)):
+        coverage.reason = coverage.reason or "the operations change from call to call"
         raise Unsupported(
-            f"panels cannot be averaged: {coverage.reason or 'the operations changed between calls'}. "
-            f"Use quadrature=ig.Adaptive()."
+            f"panels cannot be averaged: {coverage.reason}. Use quadrature=ig.Adaptive()."
         )
+    coverage.used = True
     rule = Averager(coverage.approximate, coverage.uncovered)
     seeds = torch.zeros_like(values)
     root, slot, targets = values.grad_fn, values.output_nr, len(values)

@@ -65,7 +65,12 @@ class PanelAveraged:
         seen = coverage_of(averaged)
         if seen is not None and seen.reason:
             return self._pointwise(integral, seen.reason)
-        done = self._adapt(averaged) if self.panels is None else self._fixed(averaged)
+        try:
+            done = self._adapt(averaged) if self.panels is None else self._fixed(averaged)
+        except Unsupported:
+            if seen is None or not seen.reason:  # what the probe had not shown
+                raise
+            return self._pointwise(integral, seen.reason)
         missed = uncovered(averaged, done.value)
         if not bool(missed.any()):
             return done
