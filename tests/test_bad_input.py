@@ -90,6 +90,7 @@ def test_evaluation_mode_statistics_stay():
 
 
 def test_dropout_by_a_functional_call_is_refused_as_random():
+    torch.manual_seed(0)  # which of two checks speaks first hangs on the draws
     net = gelu_mlp()
 
     def noisy(x):

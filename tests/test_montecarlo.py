@@ -13,12 +13,13 @@ import contract
 import intgrad as ig
 from intgrad._types import magnitude
 from intgrad.certificate import difference
-from intgrad.integral import LineIntegral, Nodes
+from intgrad.integral import LineIntegral
 from intgrad.integrand import AveragedGradient, BareGradient, GradientVelocity, Summed
 from intgrad.path import Bank, Curves, Straight
 from intgrad.path.curve import bind, polyline
 from intgrad.quadrature.montecarlo import halving, spread
 from intgrad.quadrature.sampling import by_share
+from intgrad.units import Nodes
 from nets import integrated_gradients, noise, relu_mlp, tiny_transformer
 
 D = torch.float64

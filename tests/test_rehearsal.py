@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 import intgrad as ig
-from intgrad.integral import LineIntegral, Nodes, Panels
+from intgrad.integral import LineIntegral
 from intgrad.integrand import GradientVelocity, NodeWork, PanelWork
 from intgrad.model.oracle import ability, gradients
 from intgrad.path import Bank, Curves, Straight, polyline
 from intgrad.quadrature import Estimate, GaussLegendre
+from intgrad.units import Nodes, Panels
 
 
 def net(seed: int = 0, act: type[nn.Module] = nn.Tanh) -> nn.Sequential:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm.auto import tqdm
+from torch import Tensor
 
 from intgrad._types import Point, Structure, open_door, plain, whole_number
 from intgrad.attribution import Attribution
-from intgrad.baseline import Dataset, Fixed, as_baseline, populated
+from intgrad.baseline import populated
+from intgrad.begin import begin, moving, refuse_ids
+from intgrad.caller import bar, calm
 from intgrad.certificate import Question, certify, difference, refuse_nan
 from intgrad.errors import InputError, ModelError, Unsupported
 from intgrad.integral import LineIntegral
@@ -25,7 +24,7 @@ from intgrad.model.precision import as_dtype, cast, refuse_casts
 from intgrad.model.refusals import row_extras
 from intgrad.model.target import as_target, reader
 from intgrad.model.torch_oracle import TorchOracle
-from intgrad.path import Bank, Curves, Straight
+from intgrad.path import Straight
 from intgrad.quadrature.tolerance import reachable
 from intgrad.recipe import Recipe
 
@@ -206,55 +205,6 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     return Question(oracle, structure, integral, output, gain, bound.names)
 
 
-def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:
-    """Curves in the features' own space."""
-    chosen = as_baseline(baseline)
-    named = tuple(baseline) if isinstance(baseline, Mapping) else ()
-    named = chosen.keys if isinstance(chosen, Dataset) else named
-    if isinstance(chosen, Fixed | Dataset) and len(chosen.points) != len(x):
-        raise InputError(
-            f"baseline has {len(chosen.points)} tensors and x has {len(x)}; expected one for each."
-        )
-    if named and set(named) != set(structure.keys):
-        raise InputError(
-            f"baseline has entries {sorted(named)} and x has {sorted(structure.keys)}; expected "
-            f"the same names."
-        )
-    if named:
-        ordered = tuple(chosen.points[named.index(key)] for key in structure.keys)
-        chosen = replace(chosen, points=ordered)
-    return chosen(x, torch.arange(x[0].shape[0]), seed)
-
-
-def begin(baseline: Any, oracle: TorchOracle, seed: int, read: Callable[..., Tensor]) -> Curves:
-    """Curves at the location: from where the model carries the baseline, to where it carries x."""
-    if oracle.location.module is None:
-        return start(baseline, oracle.raw, oracle.structure, seed)
-    x, ids = oracle.features, not any(p.is_floating_point() for p in oracle.raw)
-    if ids and baseline is None:
-        raise InputError(
-            "a text baseline must be named: baseline=ig.MaskToken(tokenizer.mask_token_id, "
-            "keep=special ids), or ig.Zeros() for zero embeddings."
-        )
-    chosen = as_baseline(baseline)
-    if ids and not getattr(chosen, "tokens", False):
-        return start(chosen, x, Structure("tensor"), seed)
-    raw = start(baseline, oracle.raw, oracle.structure, seed)
-    every = torch.arange(len(raw))
-    carried, _ = oracle.read(raw.start.take(every), raw.row, read)
-    return Curves(raw.row, Bank(carried, every), Bank(x, raw.end.index), raw.weight)
-
-
-def moving(curves: Curves) -> Tensor | None:
-    """The first curve whose ends differ, as an index (1,); None where all stand still."""
-    for i in range(len(curves)):
-        one = torch.tensor([i])
-        ends = zip(curves.start.take(one), curves.end.take(one), strict=True)
-        if not all(torch.equal(a, b) for a, b in ends):
-            return one
-    return None
-
-
 def refuse_parts(recipe: Recipe) -> None:
     """Refuse numbers, strings and classes where a path, a quadrature or an integrand is meant."""
     wanted = {
@@ -279,16 +229,6 @@ def refuse_drawn(recipe: Recipe, drawn: bool) -> None:
         )
 
 
-def refuse_ids(raw: Point, structure: Structure) -> None:
-    """At the input, only real numbers can be explained."""
-    for name, part in zip(structure.names(len(raw)), raw, strict=True):
-        if not part.is_floating_point():
-            raise InputError(
-                f"{name} is {part.dtype}; there is no path between whole numbers. For token ids use "
-                f"at='embedding'; for pixels convert with x.float(); what is not explained goes in given=."
-            )
-
-
 def refuse_detour(oracle: TorchOracle, x: Point, output: Tensor) -> None:
     """Check, every row, that giving the layer its own output changes nothing."""
     rows = torch.arange(output.shape[-1])
@@ -301,52 +241,3 @@ def refuse_detour(oracle: TorchOracle, x: Point, output: Tensor) -> None:
             f"the model answers {float(moved):.2g} differently when {oracle.location.name!r} is given its "
             f"own output back: more of it is used than its output. Choose another layer."
         )
-
-
-# ---------------------------------------------------------------------- the caller's world
-
-
-@contextlib.contextmanager
-def calm(model: object, differentiable: bool) -> Iterator[None]:
-    """Leave inference mode, keep the caller's random state and buffers, and double backward."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.random.fork_rng(devices))
-        if differentiable:
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.callback(keep_buffers(model))
-        yield
-
-
-def keep_buffers(model: object) -> Callable[[], None]:
-    """Copy a module's buffers; what it returns writes back those that changed.
-
-    Most models run on copies anyway; compiled and scripted ones are called as they are.
-    """
-    buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
-    before = [(b, b.detach().clone()) for b in buffers]
-
-    def restore() -> None:
-        with torch.no_grad():
-            for buffer, kept in before:
-                if not torch.equal(buffer, kept):
-                    buffer.copy_(kept)
-
-    return restore
-
-
-@contextlib.contextmanager
-def bar(progress: bool | Callable[[int], None]) -> Iterator[Callable[[int], None] | None]:
-    """A tqdm bar, the caller's own function, or nothing."""
-    if not isinstance(progress, bool) and not callable(progress):
-        raise InputError(f"progress={progress!r}; expected True, or a function of a row count.")
-    if progress is True:
-        with tqdm(unit=" rows", desc="intgrad", leave=False) as shown:
-
-            def tick(rows: int) -> None:
-                shown.update(rows)
-
-            yield tick
-    else:
-        yield progress or None

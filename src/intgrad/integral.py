@@ -18,39 +18,13 @@ from intgrad.errors import ModelError
 from intgrad.integrand import Integrand, NodeWork, PanelWork
 from intgrad.model.oracle import Oracle
 from intgrad.path.curve import Curves, Path, travel
+from intgrad.sums import add_in_order, along, behind, heights
+from intgrad.units import Edges, Nodes, Panels
 
 _TINY = torch.finfo(torch.float64).tiny
 ATOL = 1e-6  # of max(|f(x)|, |f(baseline)|): an error below it is converged whatever the norm
 ROUNDING = 64  # units in the last place; chosen beside float64, see benchmarks/floor.py
 LEAST = 4  # units in the last place: no floor is measured smaller
-LARGE = 8192  # features a row from which adding node by node beats one indexed addition
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Points to be asked: curve (n,), t (n,) in float64, weights (n, k), one column a sum."""
-
-    curve: Tensor
-    t: Tensor
-    weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.t)
-
-
-@dataclass(frozen=True)
-class Panels:
-    """Stretches of curves: curve (p,), from a (p,) to b (p,), in float64.
-
-    Neighbours in the list that share an edge share its evaluation.
-    """
-
-    curve: Tensor
-    a: Tensor
-    b: Tensor
-
-    def __len__(self) -> int:
-        return len(self.a)
 
 
 @dataclass
@@ -250,7 +224,7 @@ class LineIntegral:
             share = self.curves.weight[nodes.curve[start : start + len(rows)]].to(found[0].device)
             start += len(rows)
             d = heights(found) / share - about[:, rows.to(about.device)].to(share)
-            products = tuple(f * _behind(d, f) for f in found)
+            products = tuple(f * behind(d, f) for f in found)
             yield (*found, *products, d * share, d * d * share), rows, weight
 
     def _panel_work(self, panels: Panels) -> Iterator[tuple[Point, Tensor, Tensor]]:
@@ -278,7 +252,7 @@ class LineIntegral:
         """Weigh contributions by their curves, and keep what the curves speak for."""
         weight = self.curves.weight[curve]
         if not bool((weight == 1).all()):
-            found = tuple(f * _along(weight, f) for f in found)
+            found = tuple(f * along(weight, f) for f in found)
         if self.curves.mask is not None:
             masks = self.curves.mask.take(curve)
             found = tuple(f * m for f, m in zip(found, masks, strict=True))
@@ -320,77 +294,3 @@ class LineIntegral:
         if total is None:
             raise ValueError("a quadrature chose no nodes; expected at least one a curve.")
         return tuple(total)
-
-
-@dataclass(frozen=True)
-class Edges:
-    """The points of consecutive panels, shared edges once: curve, t, and the panels' two ends."""
-
-    curve: Tensor
-    t: Tensor
-    first: Tensor
-    second: Tensor
-
-    @staticmethod
-    def of(panels: Panels, start: int, width: int) -> Edges:
-        """As many panels from `start` on as fit in `width` points (one panel at least)."""
-        a, b = panels.a[start : start + width], panels.b[start : start + width]
-        curve = panels.curve[start : start + width]
-        follows = torch.cat([torch.tensor([False]), (curve[1:] == curve[:-1]) & (a[1:] == b[:-1])])
-        opened = torch.cumsum((~follows).long(), 0)
-        points = torch.arange(1, len(a) + 1) + opened  # points used once this panel is closed
-        fit = max(1, int((points <= width).sum()))
-        second = points[:fit] - 1
-        first = second - 1
-        t, which = (
-            torch.empty(int(points[fit - 1]), dtype=torch.float64),
-            curve.new_empty(int(points[fit - 1])),
-        )
-        t[first], t[second] = a[:fit], b[:fit]
-        which[first] = which[second] = curve[:fit]
-        return Edges(which, t, first, second)
-
-
-def add_in_order(total: Tensor, found: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """total[k, :, rows] += weight[:, k] * found, node after node.
-
-    The order of additions is the order of nodes whatever the calls were, so a row's sum does not
-    depend on its batch mates.
-    """
-    if found[0, 0].numel() >= LARGE and not total.requires_grad and not found.requires_grad:
-        flat, units = total.flatten(3), found.flatten(2)
-        own = weight.to(found.device, found.dtype)
-        for i, row in enumerate(rows.tolist()):
-            for t in range(len(units)):
-                flat[:, t, row].addr_(own[i], units[t, i])
-        return
-    index = rows.to(found.device)
-    for k in range(weight.shape[1]):
-        total[k].index_add_(1, index, found * _along(weight[:, k], found))
-
-
-def heights(found: Point) -> Tensor:
-    """The sum over features of every contribution (T, n, ...), in float64: (T, n).
-
-    Halves are added to halves, element by element, so that no contribution knows the others.
-    """
-    return torch.stack([_folded(f.reshape(*f.shape[:2], -1)) for f in found]).sum(0)
-
-
-def _folded(numbers: Tensor) -> Tensor:
-    while (size := numbers.shape[2]) > 1:
-        half, odd = size // 2, numbers[..., size // 2 * 2 :]
-        numbers = numbers[..., :half].double() + numbers[..., half : 2 * half]
-        if odd.shape[2]:
-            numbers[..., :1] += odd
-    return numbers[..., 0].double()
-
-
-def _behind(numbers: Tensor, found: Tensor) -> Tensor:
-    """Shape (T, n) numbers so that they multiply (T, n, ...)."""
-    return numbers.to(found).reshape(*numbers.shape, *(1,) * (found.ndim - 2))
-
-
-def _along(numbers: Tensor, found: Tensor) -> Tensor:
-    """Shape (n,) numbers so that they multiply axis 1 of (T, n, ...)."""
-    return numbers.to(found.device, found.dtype).reshape(1, -1, *(1,) * (found.ndim - 2))

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from intgrad._types import Point, each_target, magnitude, whole_number
 from intgrad.errors import InputError
-from intgrad.integral import LineIntegral, add_in_order
+from intgrad.integral import LineIntegral
 from intgrad.quadrature.gaps import Found, Walk, refuse_curved
 from intgrad.quadrature.rule import Estimate
+from intgrad.sums import add_in_order
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from intgrad._types import Point, chunks
 from intgrad.errors import Unsupported
-from intgrad.integral import LineIntegral, Nodes
+from intgrad.integral import LineIntegral
 from intgrad.integrand import BareGradient, GradientVelocity, NodeWork, Summed
 from intgrad.model.oracle import Oracle, ability
+from intgrad.units import Nodes
 
 # where in a gap the model is asked: near the middle and no round number, on which kinks like to lie
 SHARES = torch.tensor(

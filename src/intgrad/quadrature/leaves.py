@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Point, each_target, magnitude, total
-from intgrad.integral import LineIntegral, Panels
+from intgrad.integral import LineIntegral
+from intgrad.units import Panels
 
 SPLIT = 0.85  # of the error is in the panels that are halved next: fewer rounds, longer chains
 AIM = 0.9  # of the tolerance is what the last round aims at

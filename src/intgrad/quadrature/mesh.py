@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from intgrad.integral import Nodes
+from intgrad.units import Nodes
 
 AIM = 0.95  # of the tolerance: what a round of halving is expected to reach
 GAINED = 0.75  # the share of its squared error that a kinked panel loses when it is halved

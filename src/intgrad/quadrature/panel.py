@@ -10,11 +10,12 @@ from torch import Tensor
 
 from intgrad._types import Point, each_target, magnitude, total, whole_number
 from intgrad.errors import Unsupported
-from intgrad.integral import LineIntegral, Panels
+from intgrad.integral import LineIntegral
 from intgrad.model.oracle import ability
 from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.leaves import Leaves, ask, edges, gather, groups, grow
 from intgrad.quadrature.rule import Estimate, redo
+from intgrad.units import Panels
 
 BUDGET = 1 << 30  # bytes for the open panels of the rows in flight
 TYPICAL = 128  # panels a row, on which the number of rows in flight is based

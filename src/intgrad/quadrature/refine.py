@@ -10,11 +10,13 @@ from torch import Tensor
 
 from intgrad._types import Point, chunks, each_target, total
 from intgrad.errors import Unsupported
-from intgrad.integral import LineIntegral, Nodes, add_in_order
+from intgrad.integral import LineIntegral
 from intgrad.model.oracle import Listener
 from intgrad.quadrature.mesh import AIM, Mesh, begin, both, choose, halve, join
 from intgrad.quadrature.rule import judge
 from intgrad.quadrature.store import WORST, Measured, Store, along
+from intgrad.sums import add_in_order
+from intgrad.units import Nodes
 
 HELD = 1 << 30  # bytes of contributions kept, on a CPU; an eighth of a GPU's memory there
 PIECE = 1 << 24  # bytes of contributions looked at in one operation

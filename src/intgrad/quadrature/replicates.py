@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Point, each_target, total
-from intgrad.integral import LineIntegral, Nodes
+from intgrad.integral import LineIntegral
+from intgrad.units import Nodes
 
 UNSEEN = 4.0  # standard errors beyond which the mean of the control variate is no accident
 NOISE = 1e3  # units in the last place below which its variance is rounding

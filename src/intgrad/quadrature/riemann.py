@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Point, whole_number
-from intgrad.integral import LineIntegral, Panels
+from intgrad.integral import LineIntegral
 from intgrad.quadrature.rule import Estimate, estimate
+from intgrad.units import Panels
 
 
 @dataclass(frozen=True)

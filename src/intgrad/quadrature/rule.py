@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Point, each_target, magnitude, total
-from intgrad.integral import ATOL, LineIntegral, Nodes
+from intgrad.integral import ATOL, LineIntegral
+from intgrad.units import Nodes
 
 
 @dataclass(frozen=True)

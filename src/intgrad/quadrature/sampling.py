@@ -12,9 +12,10 @@ from torch import Tensor
 
 from intgrad._types import each_target, magnitude, total, whole_number
 from intgrad.errors import InputError, Unsupported
-from intgrad.integral import LineIntegral, Nodes
+from intgrad.integral import LineIntegral
 from intgrad.quadrature.replicates import Control, Tally
 from intgrad.quadrature.rule import Estimate
+from intgrad.units import Nodes
 
 FIRST = 32  # nodes of a replicate in the first round of a rule that stops by itself
 

@@ -1,0 +1,75 @@
+"""Where curves begin and end: baselines drawn, and carried to the location by the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from intgrad._types import Point, Structure
+from intgrad.baseline import Dataset, Fixed, as_baseline
+from intgrad.errors import InputError
+from intgrad.model.torch_oracle import TorchOracle
+from intgrad.path import Bank, Curves
+
+
+def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:
+    """Curves in the features' own space."""
+    chosen = as_baseline(baseline)
+    named = tuple(baseline) if isinstance(baseline, Mapping) else ()
+    named = chosen.keys if isinstance(chosen, Dataset) else named
+    if isinstance(chosen, Fixed | Dataset) and len(chosen.points) != len(x):
+        raise InputError(
+            f"baseline has {len(chosen.points)} tensors and x has {len(x)}; expected one for each."
+        )
+    if named and set(named) != set(structure.keys):
+        raise InputError(
+            f"baseline has entries {sorted(named)} and x has {sorted(structure.keys)}; expected "
+            f"the same names."
+        )
+    if named:
+        ordered = tuple(chosen.points[named.index(key)] for key in structure.keys)
+        chosen = replace(chosen, points=ordered)
+    return chosen(x, torch.arange(x[0].shape[0]), seed)
+
+
+def begin(baseline: Any, oracle: TorchOracle, seed: int, read: Callable[..., Tensor]) -> Curves:
+    """Curves at the location: from where the model carries the baseline, to where it carries x."""
+    if oracle.location.module is None:
+        return start(baseline, oracle.raw, oracle.structure, seed)
+    x, ids = oracle.features, not any(p.is_floating_point() for p in oracle.raw)
+    if ids and baseline is None:
+        raise InputError(
+            "a text baseline must be named: baseline=ig.MaskToken(tokenizer.mask_token_id, "
+            "keep=special ids), or ig.Zeros() for zero embeddings."
+        )
+    chosen = as_baseline(baseline)
+    if ids and not getattr(chosen, "tokens", False):
+        return start(chosen, x, Structure("tensor"), seed)
+    raw = start(baseline, oracle.raw, oracle.structure, seed)
+    every = torch.arange(len(raw))
+    carried, _ = oracle.read(raw.start.take(every), raw.row, read)
+    return Curves(raw.row, Bank(carried, every), Bank(x, raw.end.index), raw.weight)
+
+
+def moving(curves: Curves) -> Tensor | None:
+    """The first curve whose ends differ, as an index (1,); None where all stand still."""
+    for i in range(len(curves)):
+        one = torch.tensor([i])
+        ends = zip(curves.start.take(one), curves.end.take(one), strict=True)
+        if not all(torch.equal(a, b) for a, b in ends):
+            return one
+    return None
+
+
+def refuse_ids(raw: Point, structure: Structure) -> None:
+    """At the input, only real numbers can be explained."""
+    for name, part in zip(structure.names(len(raw)), raw, strict=True):
+        if not part.is_floating_point():
+            raise InputError(
+                f"{name} is {part.dtype}; there is no path between whole numbers. For token ids use "
+                f"at='embedding'; for pixels convert with x.float(); what is not explained goes in given=."
+            )
