@@ -12,9 +12,10 @@ from torch import Tensor
 from intgrad._types import Point, Structure, open_door, plain, whole_number
 from intgrad.attribution import Attribution
 from intgrad.baseline import populated
-from intgrad.begin import begin, moving, refuse_ids
+from intgrad.begin import begin, beginning, moving, refuse_ids, refuse_missed
 from intgrad.caller import bar, calm
-from intgrad.certificate import Question, certify, difference, refuse_nan
+from intgrad.certificate import Question, certify
+from intgrad.ends import difference, refuse_nan
 from intgrad.errors import InputError, ModelError, Unsupported
 from intgrad.integral import LineIntegral
 from intgrad.model.checks import refuse_impure, refuse_training
@@ -25,6 +26,7 @@ from intgrad.model.refusals import row_extras
 from intgrad.model.target import as_target, reader
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import Straight
+from intgrad.path.curve import prepared
 from intgrad.quadrature.tolerance import reachable
 from intgrad.recipe import Recipe
 
@@ -147,6 +149,7 @@ def explain(
     width = None if width is None else whole_number(width, "width", 1)
     seed = whole_number(seed, "seed")
     refuse_parts(recipe)
+    recipe = recipe.but(baseline=beginning(recipe))
     with calm(model, differentiable), bar(progress) as tick:
         raw, structure = open_door(x)
         wanted = as_dtype(dtype)
@@ -195,14 +198,17 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     if hasattr(path, "trace"):
         refuse_drawn(recipe, drawn)
         curves, path = path.trace(oracle, curves), Straight()
+    elif not isinstance(path, Straight):
+        curves = prepared(path, curves)
+        refuse_missed(path, curves)
     watch = not oracle.differentiable
     integral = LineIntegral(oracle, curves, path, recipe.integrand, len(every), watch)
     output = output.detach().double()
-    gain, gains = difference(integral, output)
-    scale = torch.maximum(output.abs(), (output - gain).abs())
+    gain, before, gains = difference(integral, output)
+    scale = torch.maximum(output.abs(), before.abs())
     known = {"gain": gain, "gains": gains} if recipe.complete and curves.mask is None else {}
     integral = replace(integral, scale=scale, output=scores.dtype, **known)
-    return Question(oracle, structure, integral, output, gain, bound.names)
+    return Question(oracle, structure, integral, output, gain, before, bound.names)
 
 
 def refuse_parts(recipe: Recipe) -> None:

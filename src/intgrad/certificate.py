@@ -12,15 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, Structure, chunks, each_target, magnitude, total
+from intgrad._types import Point, Structure, each_target, magnitude, total
 from intgrad.attribution import Attribution, Run
 from intgrad.baseline import as_baseline
-from intgrad.errors import ModelError, NotConverged, ToleranceRaised
+from intgrad.errors import NotConverged, ToleranceRaised
 from intgrad.integral import ATOL, LineIntegral
-from intgrad.model.oracle import values as values_of
 from intgrad.model.precision import name_of
 from intgrad.model.torch_oracle import TorchOracle
-from intgrad.path import Bank
 from intgrad.quadrature.rule import Estimate, judge
 from intgrad.quadrature.tolerance import explicit, is_half, refuse_below, tolerance
 from intgrad.recipe import Recipe
@@ -34,7 +32,8 @@ class Question:
     structure: Structure
     integral: LineIntegral
     output: Tensor  # f(x), (T, rows)
-    gain: Tensor  # f(x) - f(baseline), (T, rows), in float64
+    gain: Tensor  # f(end) - f(start), (T, rows), in float64
+    before: Tensor  # f(baseline), (T, rows), in float64
     names: tuple[str, ...]
 
 
@@ -49,7 +48,7 @@ def certify(
     floor = integral.floor(value)
     complete = recipe.complete and integral.curves.mask is None
     residual = each_target(value, total) - gain if complete else None
-    baseline = output - gain.to(output.device)
+    baseline = question.before.to(output.device)
     scale = torch.maximum(output.abs(), baseline.abs())
     worst = above(recipe, estimate, value, floor, scale)
     note = rounding(recipe, estimate, integral.dtype, worst)
@@ -118,62 +117,6 @@ def rounding(
     return (f"held to the floor of {name}, up to {worst:.2g}",)
 
 
-def difference(integral: LineIntegral, output: Tensor) -> tuple[Tensor, Tensor | None]:
-    """f(end) - f(start), in float64: summed over curves by weight (T, rows), and of each (T, curves).
-
-    Points that several curves share are asked once; those whose weights cancel, such as the inner
-    knots of a polyline, not at all: what single curves gain is then not known, and None. With masks
-    the sum is f(x) minus the mean f(start).
-    """
-    curves, weight = integral.curves, integral.curves.weight
-    if curves.mask is not None:
-        mass = torch.zeros(integral.rows, dtype=torch.float64).index_add(0, curves.row, weight)
-        weight = weight / mass[curves.row]
-    ends = [(curves.start, -weight, curves.row), (curves.end, weight, curves.row)]
-    if curves.start.points[0] is curves.end.points[0]:
-        index = torch.cat([curves.start.index, curves.end.index])
-        both = Bank(curves.end.points, index), torch.cat([-weight, weight]), curves.row.repeat(2)
-        ends = [both]
-    parts = [weigh_ends(integral, bank, share, row, output) for bank, share, row in ends]
-    start, end = torch.cat([at for _, at in parts], 1).chunk(2, 1)
-    gains = end - start
-    whole = torch.stack([summed for summed, _ in parts]).sum(0)
-    return whole, None if bool(gains.isnan().any()) else gains
-
-
-def weigh_ends(
-    integral: LineIntegral, bank: Bank, weight: Tensor, row: Tensor, output: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sum of weight x f over the points of a bank (T, rows), and f at each of them (T, points).
-
-    Each (row, point) is asked once, and where its weights cancel never: it is NaN then.
-    """
-    keys, where = torch.unique(torch.stack([row, bank.index]), dim=1, return_inverse=True)
-    share = torch.zeros(keys.shape[1], dtype=torch.float64).index_add(0, where, weight)
-    live = (share.abs() > 1e-12).nonzero()[:, 0]
-    rows, share = keys[0, live], share[live].to(output.device)
-    known = getattr(integral.oracle, "features", None)
-    if known is not None and bank.points[0] is known[0]:
-        found = output[:, rows.to(output.device)]
-    else:
-        found = ask_ends(integral, Bank(bank.points, keys[1, live]), rows)
-        refuse_nan(found, "a baseline")
-    found = found.detach().to(output.device, torch.float64)
-    at = found.new_full((len(output), keys.shape[1]), torch.nan)
-    at[:, live.to(at.device)] = found
-    out = torch.zeros(output.shape, dtype=torch.float64, device=output.device)
-    summed = out.index_add(1, rows.to(output.device), found * share)
-    return summed, at[:, where.to(at.device)]
-
-
-def ask_ends(integral: LineIntegral, bank: Bank, rows: Tensor) -> Tensor:
-    """Values (T, n) at the points of a bank, in memory bounded by the oracle's width."""
-    every = torch.arange(len(rows))
-    parts = chunks(len(rows), getattr(integral.oracle, "width", 0) or 64)
-    found = [values_of(integral.oracle, bank.take(every[p]), rows[p]) for p in parts]
-    return torch.cat(found, 1)
-
-
 def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     """Warn of rows above their tolerance, or raise if `strict`."""
     missed = [(a, row) for a in found for row in _missed(a)]
@@ -240,13 +183,3 @@ def circumstances(
         versions=f"intgrad {version('intgrad')}, torch {torch.__version__}",
         notes=notes,
     )
-
-
-def refuse_nan(values: Tensor, where: str) -> None:
-    """Name the first row of (T, rows) whose output is NaN or infinite."""
-    bad = ~torch.isfinite(values.detach()).all(0)
-    if bool(bad.any()):
-        row = int(bad.nonzero()[0])
-        raise ModelError(
-            f"the model's output is NaN or infinite at {where}, row {row}; expected a finite number."
-        )

@@ -62,7 +62,8 @@ class Recipe:
     @property
     def complete(self) -> bool:
         """Whether the values must sum to f(x) - f(baseline)."""
-        return bool(self.integrand.complete) and getattr(self.quadrature, "approximates", True)
+        parts = self.integrand.complete, getattr(self.path, "complete", True)
+        return all(parts) and getattr(self.quadrature, "approximates", True)
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, for saving and comparing."""
