@@ -38,9 +38,12 @@ class Question:
 
 
 def certify(
-    recipe: Recipe, question: Question, estimate: Estimate, seed: int, strict: bool
+    recipe: Recipe, question: Question, estimate: Estimate, seed: int, strict: bool | None
 ) -> Attribution:
-    """Put value, error, residual, floor and cost together, and warn where it is not converged."""
+    """Put value, error, residual, floor and cost together, and warn where it is not converged.
+
+    With `strict` the warning is raised; with None there is none.
+    """
     oracle, integral, output = question.oracle, question.integral, question.output
     value = tuple(v.detach() for v in estimate.value)
     wrong = estimate.error_map and tuple(e.detach() for e in estimate.error_map)
@@ -71,7 +74,8 @@ def certify(
         several=oracle.targets is not None,
         **{name: None if n is None else drop(n).cpu() for name, n in numbers.items()},  # type: ignore[arg-type]
     )
-    report_convergence([found], strict)
+    if strict is not None:
+        report_convergence([found], strict)
     return found
 
 
@@ -131,7 +135,7 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     held_to = float(torch.stack([a.tolerance[..., row].max() for a, row in missed]).max())
     message = NotConverged(
         f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "
-        f"{held_to:.2g}. {remedy(found[0].recipe.quadrature, spent)}, "
+        f"{held_to:.2g}. {remedy(found[0].recipe, spent)}, "
         f"or accept it with a larger rtol; rounding alone makes "
         f"{max(float(a.floor.max()) for a in found):.1g}."
     )
@@ -140,8 +144,12 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     warnings.warn(message, stacklevel=_outside())
 
 
-def remedy(rule: Any, spent: int) -> str:
+def remedy(recipe: Recipe, spent: int) -> str:
     """What to try next, after a rule that spent so many gradients a row."""
+    rule = recipe.quadrature
+    for part in (recipe.around, recipe.path):
+        if getattr(part, "samples", None):
+            return f"Raise samples= of {type(part).__name__} (now {part.samples})"
     if hasattr(rule, "samples"):
         again = f"quadrature=ig.Lattice({4 * spent})"
         return f"Four times the samples halve the error at least, as {again}"

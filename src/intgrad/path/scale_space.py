@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from intgrad.errors import InputError
-from intgrad.path.heat import decay, frequencies, from_cosines, spatial, to_cosines
+from intgrad.path.heat import decay, frequencies, from_cosines, heat, spatial, to_cosines
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class ScaleSpace:
     axes
         Along which samples are neighbours, the row counted as 0; by default all after rows and
         channels: (r, c, length), (r, c, height, width), (r, c, depth, height, width).
+    scales
+        Sigmas between `max_sigma` and 0, falling: what happens between each two is integrated by
+        itself, to the tolerance, and `Attribution.by_scale` tells it apart.
 
     Notes
     -----
@@ -46,6 +50,7 @@ class ScaleSpace:
     max_sigma: float = 50.0
     power: float = 2.0
     axes: tuple[int, ...] | None = None
+    scales: tuple[float, ...] = ()
     monotone: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -54,6 +59,29 @@ class ScaleSpace:
                 f"ScaleSpace(max_sigma={self.max_sigma}, power={self.power}); expected a finite "
                 f"max_sigma above 0 and a power of at least 0.5 (below, the velocity is infinite at x)."
             )
+        edges = self.edges
+        if any(a <= b for a, b in pairwise(edges)):
+            raise InputError(
+                f"ScaleSpace(max_sigma={self.max_sigma}, scales={self.scales}); expected sigmas that "
+                f"fall, each between max_sigma and 0."
+            )
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """max_sigma, the scales, 0."""
+        return (self.max_sigma, *self.scales, 0.0)
+
+    def legs(self, x: Tensor) -> list[tuple[Tensor, ScaleSpace]]:
+        """What is between two scales, as a scale space of its own: its end, and the path to it.
+
+        Blurring is a semigroup: sigma = sqrt(a^2 - b^2) takes x blurred by b to x blurred by a.
+        """
+        axes = spatial(x, self.axes, "ScaleSpace")
+        return [
+            (heat(x, fine, axes) if fine else x, replace(self, max_sigma=gap, scales=()))
+            for coarse, fine in pairwise(self.edges)
+            for gap in [(coarse**2 - fine**2) ** 0.5]
+        ]
 
     def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """Points at t, (n, ...)."""
