@@ -14,7 +14,7 @@ from intgrad._types import Structure, chunks, open_door, plain, whole_number
 from intgrad.baseline import as_baseline
 from intgrad.begin import start
 from intgrad.caller import calm
-from intgrad.certificate import refuse_nan
+from intgrad.ends import refuse_nan
 from intgrad.errors import InputError, TargetError, Unsupported
 from intgrad.model import Logit, LogProbability, Probability, TorchOracle
 from intgrad.model.checks import refuse_training
