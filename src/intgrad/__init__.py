@@ -4,6 +4,7 @@ from intgrad import methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
 from intgrad.baseline import Blurred, Constant, Dataset, Gaussian, MaskToken, Uniform, Zeros
+from intgrad.boundary import Boundary
 from intgrad.errors import (
     InputError,
     IntgradError,
@@ -40,6 +41,7 @@ __all__ = [
     "Attribution",
     "Automatic",
     "Blurred",
+    "Boundary",
     "Constant",
     "Dataset",
     "Exact",

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from intgrad.baseline import Dataset, Gaussian, Zeros
+from intgrad.boundary import Boundary
 from intgrad.integrand import BareGradient
 from intgrad.path import Straight
 from intgrad.quadrature import At, Automatic, Lattice
@@ -62,7 +63,19 @@ def mean_gradient(baseline: Any = None, quadrature: Any = Automatic(), at: Any =
     return Recipe("mean_gradient", baseline, Straight(), quadrature, BareGradient(), at)
 
 
+def big(boundary: Any = Boundary(), quadrature: Any = Automatic(), at: Any = "input") -> Recipe:
+    """Boundary-based integrated gradients: from the nearest point of another class to x.
+
+    Complete against the output on the decision boundary: the values say what keeps x on its side.
+    The class is the one predicted at x. Cost: the search, which is counted (see `Boundary`; 50 to
+    300 gradients a row), and the nodes of the quadrature.
+    Wang, Fredrikson, Datta 2021, "Robust Models Are More Interpretable Because Attributions Look
+    Normal", arXiv:2103.11257.
+    """
+    return Recipe("big", boundary, Straight(), quadrature, at=at)
+
+
 CATALOGUE: dict[str, Callable[..., Recipe]] = {
     method.__name__: method
-    for method in (integrated_gradients, expected_gradients, gradient_x_input, mean_gradient)
+    for method in (integrated_gradients, expected_gradients, gradient_x_input, mean_gradient, big)
 }
