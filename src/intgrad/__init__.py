@@ -3,7 +3,19 @@
 from intgrad import methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
-from intgrad.baseline import Blurred, Constant, Dataset, Gaussian, MaskToken, Uniform, Zeros
+from intgrad.baseline import (
+    Around,
+    BlackAndWhite,
+    Blurred,
+    Constant,
+    Dataset,
+    Gaussian,
+    Invert,
+    MaskToken,
+    Mean,
+    Uniform,
+    Zeros,
+)
 from intgrad.boundary import Boundary
 from intgrad.errors import (
     InputError,
@@ -15,11 +27,21 @@ from intgrad.errors import (
     Unsupported,
 )
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
-from intgrad.path import Straight
+from intgrad.path import (
+    Guided,
+    Left,
+    Permutation,
+    Polyline,
+    ScaleSpace,
+    Sequential,
+    Spectral,
+    Straight,
+)
 from intgrad.quadrature import (
     Adaptive,
     At,
     Automatic,
+    Differences,
     Exact,
     GaussLegendre,
     Lattice,
@@ -37,33 +59,45 @@ from intgrad.recipe import Recipe
 __all__ = [
     "Adaptive",
     "All",
+    "Around",
     "At",
     "Attribution",
     "Automatic",
+    "BlackAndWhite",
     "Blurred",
     "Boundary",
     "Constant",
     "Dataset",
+    "Differences",
     "Exact",
     "GaussLegendre",
     "Gaussian",
+    "Guided",
     "InputError",
     "IntgradError",
+    "Invert",
     "Lattice",
+    "Left",
     "LeftRiemann",
     "LogProbability",
     "Logit",
     "Margin",
     "MaskToken",
+    "Mean",
     "Midpoint",
     "ModelError",
     "MonteCarlo",
     "NotConverged",
     "PanelAveraged",
+    "Permutation",
+    "Polyline",
     "Probability",
     "Recipe",
     "RightRiemann",
+    "ScaleSpace",
+    "Sequential",
     "Sobol",
+    "Spectral",
     "Straight",
     "Stratified",
     "TargetError",

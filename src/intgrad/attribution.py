@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from os import PathLike
 from typing import Any
 
@@ -72,6 +73,8 @@ class Attribution:
         How; and under what circumstances.
     subjects
         What the rows are, where a front knows: pictures or sentences.
+    members
+        The answers this one was put together from: one a baseline, or one a stretch of scales.
     """
 
     values: Any
@@ -91,6 +94,7 @@ class Attribution:
     run: Run
     subjects: tuple[Subject, ...] = ()
     several: bool = field(default=False, repr=False)
+    members: tuple[Attribution, ...] = ()
 
     def __len__(self) -> int:
         """How many rows were explained."""
@@ -100,6 +104,24 @@ class Attribution:
     def tolerance(self) -> Tensor:
         """What `error` is held to: the rule's rtol, and in half types at least the floor."""
         return tolerance(self.run.rtol, self.floor, self.run.dtype)
+
+    @property
+    def spread(self) -> Tree | None:
+        """Standard deviation of the values over several baselines; None where there was one."""
+        if not self.members or self.recipe.path_legs:
+            return None
+        points = [flatten(m.values, "values") for m in self.members]
+        parts = zip(*(p for p, _ in points), strict=True)
+        return points[0][1].close(tuple(torch.stack(p).std(0, correction=0) for p in parts))
+
+    def by_scale(self) -> dict[tuple[float, float], Attribution]:
+        """What each stretch of scales contributed: {(coarser sigma, finer sigma): attribution}."""
+        if not self.recipe.path_legs:
+            raise InputError(
+                "this attribution was not asked by scale; name some: path=ig.ScaleSpace(50, "
+                "scales=(16, 4, 1))."
+            )
+        return dict(zip(pairwise(self.recipe.path.edges), self.members, strict=True))
 
     # ------------------------------------------------------------------ reading it
 
@@ -165,6 +187,7 @@ class Attribution:
             targets=self.targets
             if self.several
             else tuple(self.targets[i] for i in index.tolist()),
+            members=tuple(m.select(index) for m in self.members),
             **kept,
         )
 
@@ -181,6 +204,7 @@ class Attribution:
             error_map=None if self.error_map is None else _apply(pick, self.error_map),
             targets=(self.targets[k],) * len(self),
             several=False,
+            members=tuple(m.target(k) for m in self.members),
             **one,
         )
 
@@ -229,7 +253,8 @@ class Attribution:
         wrong = None
         if self.error_map is not None:
             wrong = structure.close(change(flatten(self.error_map, "error_map")[0]))
-        return self.carried(structure.close(values), wrong)
+        own = self.carried(structure.close(values), wrong)
+        return replace(own, members=tuple(m._recertify(change, structure) for m in self.members))
 
     def carried(self, values: Tree, error_map: Tree | None) -> Attribution:
         """The same answer on other features, with error and convergence drawn up anew.
@@ -256,6 +281,7 @@ class Attribution:
             error_map=error_map,
             error=drop(error).cpu(),
             converged=drop(converged).cpu(),
+            members=(),
         )
 
     def _feature_axes(self, part: Tensor, dims: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from intgrad._types import Point, Structure
-from intgrad.baseline import Dataset, Fixed, as_baseline
-from intgrad.errors import InputError
+from intgrad.baseline import Blurred, Dataset, Fixed, as_baseline
+from intgrad.errors import InputError, IntgradError
 from intgrad.model.target import reader
 from intgrad.model.torch_oracle import TorchOracle
-from intgrad.path import Bank, Curves
+from intgrad.path import Bank, Curves, ScaleSpace
+from intgrad.path.curve import go
+from intgrad.recipe import Recipe, show
 
 
 def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:
@@ -63,8 +65,61 @@ def begin(baseline: Any, oracle: TorchOracle, seed: int, target: Any) -> Curves:
 
 def scores_entry(target: Any) -> Any:
     """Which entry of the model's output its target reads; of several targets, the first that says."""
+    target = getattr(target, "wanted", target)  # of one that was bound before
     named = (getattr(t, "entry", None) for t in getattr(target, "of", (target,)))
     return next((entry for entry in named if entry is not None), None)
+
+
+def beginning(recipe: Recipe) -> Any:
+    """The recipe's baseline; where nobody named one, the place at which its path begins by itself."""
+    path = recipe.path
+    if recipe.baseline is None and isinstance(path, ScaleSpace):
+        return Blurred(path.max_sigma, path.axes)
+    return recipe.baseline
+
+
+def refuse_missed(path: Any, curves: Curves) -> None:
+    """Check, on a curve that moves, that a path meets its ends and has a velocity like its points.
+
+    Raises
+    ------
+    InputError
+        It does not, or no derivative can be taken through it.
+    """
+    which = moving(curves)
+    if which is None:
+        return
+    ends = curves.start.take(which), curves.end.take(which)
+    for t, wanted, name in ((0.0, ends[0], "start"), (1.0, ends[1], "end")):
+        try:
+            found, velocity = go(path, torch.tensor([t], dtype=torch.float64), curves, which)
+        except IntgradError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the path {show(path)} cannot be followed at t = {t:g} ({type(error).__name__}: {error}). "
+                f"It is called as path(t, start, end), t of shape (n, 1, ..., 1), and differentiated in "
+                f"forward mode unless it has velocity(t, start, end)."
+            ) from error
+        for point, speed, end in zip(found, velocity, wanted, strict=True):
+            _refuse_point(path, point, speed, end, name)
+
+
+def _refuse_point(path: Any, point: Tensor, speed: Tensor, end: Tensor, name: str) -> None:
+    for what, tensor in (("points", point), ("velocities", speed)):
+        if tensor.shape != end.shape:
+            raise InputError(
+                f"the path {show(path)} gives {what} of shape {tuple(tensor.shape)}; expected "
+                f"{tuple(end.shape)}, like its ends."
+            )
+    off = (point - end).detach().abs().max()
+    size = end.detach().abs().max().clamp(min=1e-3)
+    if not bool(off <= torch.finfo(end.dtype).eps ** 0.5 * size):
+        raise InputError(
+            f"the path {show(path)} misses its {name} by {float(off):.2g}; expected start at t = 0 and "
+            f"end at t = 1. A path with a place of its own to begin at, as ScaleSpace, takes no other "
+            f"baseline."
+        )
 
 
 def moving(curves: Curves) -> Tensor | None:

@@ -7,20 +7,17 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, Structure, chunks, each_target, magnitude, total
+from intgrad._types import Point, Structure, each_target, magnitude, total
 from intgrad.attribution import Attribution, Run
 from intgrad.baseline import as_baseline
-from intgrad.errors import ModelError, NotConverged, ToleranceRaised
+from intgrad.errors import NotConverged, ToleranceRaised
 from intgrad.integral import ATOL, LineIntegral
-from intgrad.model.oracle import values as values_of
 from intgrad.model.precision import name_of
 from intgrad.model.torch_oracle import TorchOracle
-from intgrad.path import Bank
 from intgrad.quadrature.rule import Estimate, judge
 from intgrad.quadrature.tolerance import explicit, is_half, refuse_below, tolerance
 from intgrad.recipe import Recipe
@@ -34,14 +31,18 @@ class Question:
     structure: Structure
     integral: LineIntegral
     output: Tensor  # f(x), (T, rows)
-    gain: Tensor  # f(x) - f(baseline), (T, rows), in float64
+    gain: Tensor  # f(end) - f(start), (T, rows), in float64
+    before: Tensor  # f(baseline), (T, rows), in float64
     names: tuple[str, ...]
 
 
 def certify(
-    recipe: Recipe, question: Question, estimate: Estimate, seed: int, strict: bool
+    recipe: Recipe, question: Question, estimate: Estimate, seed: int, strict: bool | None
 ) -> Attribution:
-    """Put value, error, residual, floor and cost together, and warn where it is not converged."""
+    """Put value, error, residual, floor and cost together, and warn where it is not converged.
+
+    With `strict` the warning is raised; with None there is none.
+    """
     oracle, integral, output = question.oracle, question.integral, question.output
     value = tuple(v.detach() for v in estimate.value)
     wrong = estimate.error_map and tuple(e.detach() for e in estimate.error_map)
@@ -49,7 +50,7 @@ def certify(
     floor = integral.floor(value)
     complete = recipe.complete and integral.curves.mask is None
     residual = each_target(value, total) - gain if complete else None
-    baseline = output - gain.to(output.device)
+    baseline = question.before.to(output.device)
     scale = torch.maximum(output.abs(), baseline.abs())
     worst = above(recipe, estimate, value, floor, scale)
     note = rounding(recipe, estimate, integral.dtype, worst)
@@ -72,7 +73,8 @@ def certify(
         several=oracle.targets is not None,
         **{name: None if n is None else drop(n).cpu() for name, n in numbers.items()},  # type: ignore[arg-type]
     )
-    report_convergence([found], strict)
+    if strict is not None:
+        report_convergence([found], strict)
     return found
 
 
@@ -118,62 +120,6 @@ def rounding(
     return (f"held to the floor of {name}, up to {worst:.2g}",)
 
 
-def difference(integral: LineIntegral, output: Tensor) -> tuple[Tensor, Tensor | None]:
-    """f(end) - f(start), in float64: summed over curves by weight (T, rows), and of each (T, curves).
-
-    Points that several curves share are asked once; those whose weights cancel, such as the inner
-    knots of a polyline, not at all: what single curves gain is then not known, and None. With masks
-    the sum is f(x) minus the mean f(start).
-    """
-    curves, weight = integral.curves, integral.curves.weight
-    if curves.mask is not None:
-        mass = torch.zeros(integral.rows, dtype=torch.float64).index_add(0, curves.row, weight)
-        weight = weight / mass[curves.row]
-    ends = [(curves.start, -weight, curves.row), (curves.end, weight, curves.row)]
-    if curves.start.points[0] is curves.end.points[0]:
-        index = torch.cat([curves.start.index, curves.end.index])
-        both = Bank(curves.end.points, index), torch.cat([-weight, weight]), curves.row.repeat(2)
-        ends = [both]
-    parts = [weigh_ends(integral, bank, share, row, output) for bank, share, row in ends]
-    start, end = torch.cat([at for _, at in parts], 1).chunk(2, 1)
-    gains = end - start
-    whole = torch.stack([summed for summed, _ in parts]).sum(0)
-    return whole, None if bool(gains.isnan().any()) else gains
-
-
-def weigh_ends(
-    integral: LineIntegral, bank: Bank, weight: Tensor, row: Tensor, output: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sum of weight x f over the points of a bank (T, rows), and f at each of them (T, points).
-
-    Each (row, point) is asked once, and where its weights cancel never: it is NaN then.
-    """
-    keys, where = torch.unique(torch.stack([row, bank.index]), dim=1, return_inverse=True)
-    share = torch.zeros(keys.shape[1], dtype=torch.float64).index_add(0, where, weight)
-    live = (share.abs() > 1e-12).nonzero()[:, 0]
-    rows, share = keys[0, live], share[live].to(output.device)
-    known = getattr(integral.oracle, "features", None)
-    if known is not None and bank.points[0] is known[0]:
-        found = output[:, rows.to(output.device)]
-    else:
-        found = ask_ends(integral, Bank(bank.points, keys[1, live]), rows)
-        refuse_nan(found, "a baseline")
-    found = found.detach().to(output.device, torch.float64)
-    at = found.new_full((len(output), keys.shape[1]), torch.nan)
-    at[:, live.to(at.device)] = found
-    out = torch.zeros(output.shape, dtype=torch.float64, device=output.device)
-    summed = out.index_add(1, rows.to(output.device), found * share)
-    return summed, at[:, where.to(at.device)]
-
-
-def ask_ends(integral: LineIntegral, bank: Bank, rows: Tensor) -> Tensor:
-    """Values (T, n) at the points of a bank, in memory bounded by the oracle's width."""
-    every = torch.arange(len(rows))
-    parts = chunks(len(rows), getattr(integral.oracle, "width", 0) or 64)
-    found = [values_of(integral.oracle, bank.take(every[p]), rows[p]) for p in parts]
-    return torch.cat(found, 1)
-
-
 def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     """Warn of rows above their tolerance, or raise if `strict`."""
     missed = [(a, row) for a in found for row in _missed(a)]
@@ -188,7 +134,7 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     held_to = float(torch.stack([a.tolerance[..., row].max() for a, row in missed]).max())
     message = NotConverged(
         f"{', '.join(names[:8])}{' ...' if names[8:] else ''}: {known}, above the tolerance of "
-        f"{held_to:.2g}. {remedy(found[0].recipe.quadrature, spent)}, "
+        f"{held_to:.2g}. {remedy(found[0].recipe, spent)}, "
         f"or accept it with a larger rtol; rounding alone makes "
         f"{max(float(a.floor.max()) for a in found):.1g}."
     )
@@ -197,8 +143,12 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     warnings.warn(message, stacklevel=_outside())
 
 
-def remedy(rule: Any, spent: int) -> str:
+def remedy(recipe: Recipe, spent: int) -> str:
     """What to try next, after a rule that spent so many gradients a row."""
+    rule = recipe.quadrature
+    for part in (recipe.around, recipe.path):
+        if getattr(part, "samples", None):
+            return f"Raise samples= of {type(part).__name__} (now {part.samples})"
     if hasattr(rule, "samples"):
         again = f"quadrature=ig.Lattice({4 * spent})"
         return f"Four times the samples halve the error at least, as {again}"
@@ -241,13 +191,3 @@ def circumstances(
         versions=f"intgrad {version('intgrad')}, torch {torch.__version__}",
         notes=notes,
     )
-
-
-def refuse_nan(values: Tensor, where: str) -> None:
-    """Name the first row of (T, rows) whose output is NaN or infinite."""
-    bad = ~torch.isfinite(values.detach()).all(0)
-    if bool(bad.any()):
-        row = int(bad.nonzero()[0])
-        raise ModelError(
-            f"the model's output is NaN or infinite at {where}, row {row}; expected a finite number."
-        )

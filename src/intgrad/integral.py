@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, each_target, magnitude
+from intgrad._types import Point, chunks, each_target, magnitude
 from intgrad.errors import ModelError
 from intgrad.integrand import Integrand, NodeWork, PanelWork
-from intgrad.model.oracle import Oracle
-from intgrad.path.curve import Curves, Path, travel
+from intgrad.model.oracle import Oracle, values
+from intgrad.path.curve import Bank, Curves, Path, go
 from intgrad.sums import add_in_order, along, behind, heights
 from intgrad.units import Edges, Nodes, Panels
 
@@ -154,6 +154,12 @@ class LineIntegral:
         parts = [contribution for contribution, *_ in self._panel_work(panels)]
         return tuple(torch.cat(c, 1) for c in zip(*parts, strict=True))
 
+    def values(self, points: Bank, rows: Tensor) -> Tensor:
+        """F at the points of a bank, (T, n), in calls of the oracle's width. A forward each."""
+        every = torch.arange(len(rows))
+        parts = chunks(len(rows), self._width())
+        return torch.cat([values(self.oracle, points.take(every[p]), rows[p]) for p in parts], 1)
+
     def floor(self, value: Point) -> Tensor:
         """What rounding does to `value` (T, rows, ...), relative to its L1 norm: (T, rows).
 
@@ -206,9 +212,7 @@ class LineIntegral:
             start = part.stop
             curve, t = nodes.curve[part], nodes.t[part]
             rows = self.curves.row[curve]
-            x, velocity = travel(
-                self.path, t, self.curves.start.take(curve), self.curves.end.take(curve)
-            )
+            x, velocity = go(self.path, t, self.curves, curve)
             found = self.integrand(self.oracle, NodeWork(x, rows, velocity))
             found = self._speak(found, curve)
             norm = self._norm(found, rows, t)
@@ -234,8 +238,7 @@ class LineIntegral:
             part = slice(start, start + len(points.first))
             start = part.stop
             rows = self.curves.row[points.curve]
-            ends = self.curves.start.take(points.curve), self.curves.end.take(points.curve)
-            x, _ = travel(self.path, points.t, *ends)
+            x, _ = go(self.path, points.t, self.curves, points.curve)
             work = PanelWork(x, rows, points.first, points.second)
             own = Panels(panels.curve[part], panels.a[part], panels.b[part])
             found = self._speak(self.integrand(self.oracle, work), own.curve)

@@ -1,6 +1,7 @@
 """The catalogue: a method of the literature is a recipe, and here is its name.
 
 Every function returns a `Recipe`, which is callable: ``methods.integrated_gradients()(model, x)``.
+Which axioms each keeps is in `intgrad.axioms`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from intgrad.baseline import Dataset, Gaussian, Zeros
+from intgrad.around import SmoothGrad, SquareGrad, VarGrad
+from intgrad.baseline import Around, Dataset, Gaussian, Zeros
 from intgrad.boundary import Boundary
-from intgrad.integrand import BareGradient
-from intgrad.path import Straight
-from intgrad.quadrature import At, Automatic, Lattice
+from intgrad.integrand import BareGradient, DecisionGradient, SquaredShares
+from intgrad.path import Guided, Left, Permutation, ScaleSpace, Sequential, Spectral, Straight
+from intgrad.quadrature import At, Automatic, Differences, Lattice
 from intgrad.recipe import Recipe
 
 
@@ -37,7 +39,7 @@ def expected_gradients(
     Complete against the mean output of the baselines. `background` is a tensor, tuple or dict of
     rows like x, or a baseline; by default standard normal noise, which stands for standardised
     features and for nothing else. Cost: as many gradients as 5 % takes, at most 2,000 a row, and a
-    bare forward for each baseline.
+    bare forward for each baseline. Also called distributional integrated gradients, and GradientSHAP.
     Erion, Janizek, Sturmfels, Lundberg, Lee 2021, "Improving performance of deep learning models
     with axiomatic attribution priors and expected gradients", doi:10.1038/s42256-021-00343-w.
     """
@@ -46,21 +48,155 @@ def expected_gradients(
     return Recipe("expected_gradients", baseline, Straight(), quadrature, at=at)
 
 
-def gradient_x_input(at: Any = "input") -> Recipe:
-    """Gradient at x, times x: one gradient, exact for homogeneous models, incomplete otherwise.
+def blur_ig(
+    max_sigma: float = 50.0, scales: tuple[float, ...] = (), quadrature: Any = Automatic()
+) -> Recipe:
+    """Gradients through ever finer Gaussian scales, from the blurred input to itself.
 
-    Shrikumar, Greenside, Shcherbina, Kundaje 2016, "Not Just a Black Box", arXiv:1605.01713.
+    Complete against the blurred input. With `scales` the answer tells what each stretch of scales
+    contributed (`Attribution.by_scale`). Cost: the nodes of the quadrature.
+    Xu, Venugopalan, Sundararajan 2020, "Attribution in Scale and Space", arXiv:2004.03383.
     """
-    return Recipe("gradient_x_input", Zeros(), Straight(), At(1.0), at=at)
+    return Recipe("blur_ig", None, ScaleSpace(max_sigma, scales=scales), quadrature)
 
 
-def mean_gradient(baseline: Any = None, quadrature: Any = Automatic(), at: Any = "input") -> Recipe:
-    """The gradient averaged along the straight line, not multiplied by its length.
+def guided_ig(
+    steps: int = 20,
+    fraction: float = 0.25,
+    max_dist: float = 0.02,
+    baseline: Any = None,
+    quadrature: Any = Automatic(),
+) -> Recipe:
+    """Gradients along the way of least gradient, which the model itself is asked for.
 
-    In units of output per unit of input: a sensitivity, not a share of the output, so there is no
-    completeness. What Captum calls integrated gradients with ``multiply_by_inputs=False``.
+    Complete; not linear, for the path depends on the model. Cost: a gradient for each of the steps, and
+    the nodes of the quadrature on each.
+    Kapishnikov, Venugopalan, Avci, Wedin, Terry, Bolukbasi 2021, "Guided Integrated Gradients",
+    arXiv:2106.09788.
     """
-    return Recipe("mean_gradient", baseline, Straight(), quadrature, BareGradient(), at)
+    return Recipe("guided_ig", baseline, Guided(steps, fraction, max_dist), quadrature)
+
+
+def spectral_ig(
+    overlap: float = 0.4, baseline: Any = None, quadrature: Any = Automatic()
+) -> Recipe:
+    """Gradients while the singular values of x - baseline open, the largest first.
+
+    Complete and linear; it does not preserve symmetry. Cost: the nodes of the quadrature.
+    Kim, Lim, Lee, Choi 2026, "Spectral Integrated Gradients", arXiv:2605.19607.
+    """
+    return Recipe("spectral_ig", baseline, Spectral(overlap), quadrature)
+
+
+def sequential_ig(
+    baseline: Any = None, axis: int = 1, quadrature: Any = Automatic(), at: Any = "embedding"
+) -> Recipe:
+    """Integrated gradients of one word at a time, from the text with that word masked.
+
+    Each word's values add up to what its removal changes, not all to f(x) - f(baseline). Cost: the
+    nodes of the quadrature for every word.
+    Enguehard 2023, "Sequential Integrated Gradients", doi:10.18653/v1/2023.findings-acl.477.
+    """
+    return Recipe("sequential_ig", baseline, Sequential(axis), quadrature, at=at)
+
+
+def occlusion(baseline: Any = None, axis: int = 1, at: Any = "input") -> Recipe:
+    """What the removal of one place at a time changes: a word, a column, a time.
+
+    The values of a place add up to f(x) - f(x without it). Cost: a forward for every place.
+    Zeiler, Fergus 2014, "Visualizing and understanding convolutional networks", arXiv:1311.2901.
+    """
+    return Recipe("occlusion", baseline, Sequential(axis), Differences(), at=at)
+
+
+def shapley_path(
+    samples: int | None = None,
+    groups: Any = None,
+    axis: int | None = None,
+    baseline: Any = None,
+    at: Any = "input",
+) -> Recipe:
+    """Features go in one after the other, in all orders or random ones: the Shapley value.
+
+    Complete. Exact up to 12 features or groups of features, from 2^g forwards; beyond, name the number
+    of random orders, each a forward a group.
+    Castro, Gomez, Tejada 2009, "Polynomial calculation of the Shapley value based on sampling",
+    doi:10.1016/j.cor.2008.04.004.
+    """
+    path = Permutation(samples, groups, axis)
+    return Recipe("shapley_path", baseline, path, Differences(), at=at)
+
+
+def idgi(path: Any = Straight(), baseline: Any = None, quadrature: Any = Automatic()) -> Recipe:
+    """What the output gains along any path, shared out by squared gradients.
+
+    Complete at any number of panels; not linear, and the sign of a feature is that of the gain. Cost:
+    the edges of the panels, halved until the tolerance is met. With
+    ``integrand=SquaredShares(published=True)`` and `LeftRiemann` it is the published rule.
+    Yang, Wang, Bilgic 2023, "IDGI", arXiv:2303.14242.
+    """
+    return Recipe("idgi", baseline, path, quadrature, SquaredShares())
+
+
+def integrated_decision_gradients(baseline: Any = None, quadrature: Any = Automatic()) -> Recipe:
+    """Gradients along the straight line, weighted by how fast the output moves there.
+
+    Not complete: in units of the output squared. Cost: the nodes of the quadrature.
+    Walker, Jha, Chen, Ewetz 2024, "Integrated Decision Gradients", arXiv:2305.20052.
+    """
+    return Recipe(
+        "integrated_decision_gradients", baseline, Straight(), quadrature, DecisionGradient()
+    )
+
+
+def left_ig(share: float = 0.9, baseline: Any = None, quadrature: Any = Automatic()) -> Recipe:
+    """Integrated gradients up to the place where the output has made 90 % of its way.
+
+    Complete against that share. Cost: 54 forwards to find the place, and the nodes of the quadrature.
+    Miglani, Kokhlikyan, Alsallakh, Martin, Reblitz-Richardson 2020, "Investigating saturation effects
+    in integrated gradients", arXiv:2010.12697.
+    """
+    return Recipe("left_ig", baseline, Left(share), quadrature)
+
+
+def smooth_taylor(sigma: float = 0.5, samples: int = 150) -> Recipe:
+    """Gradients at noisy copies of x, times the way from each to x.
+
+    Loosely complete only. `sigma` is in units of x: of a normalised picture as published.
+    `intgrad.audit` finds one for each row. Cost: a gradient a copy.
+    Goh, Lapuschkin, Weber, Samek, Binder 2020, "Understanding integrated gradients with SmoothTaylor
+    for deep neural network attribution", arXiv:2004.10484.
+    """
+    return Recipe("smooth_taylor", Around(sigma, samples), Straight(), At(0.0))
+
+
+def smooth_grad(of: Recipe | None = None, sigma: float = 0.15, samples: int = 50) -> Recipe:
+    """The mean over noisy copies of x of the gradient, or of any other recipe.
+
+    Cost: the recipe's, once a copy.
+    Smilkov, Thorat, Kim, Viegas, Wattenberg 2017, "SmoothGrad", arXiv:1706.03825.
+    """
+    return (of or saliency()).but(name="smooth_grad", around=SmoothGrad(sigma, samples))
+
+
+def smooth_grad_squared(of: Recipe | None = None, sigma: float = 0.15, samples: int = 50) -> Recipe:
+    """The mean over noisy copies of x of the squared gradient, or of any other recipe squared.
+
+    Cost: the recipe's, once a copy.
+    Hooker, Erhan, Kindermans, Kim 2019, "A benchmark for interpretability methods in deep neural
+    networks", arXiv:1806.10758.
+    """
+    return (of or saliency()).but(name="smooth_grad_squared", around=SquareGrad(sigma, samples))
+
+
+def var_grad(of: Recipe | None = None, sigma: float = 0.15, samples: int = 50) -> Recipe:
+    """The variance over noisy copies of x of the gradient, or of any other recipe.
+
+    Cost: the recipe's, once a copy.
+    Adebayo, Gilmer, Goodfellow, Kim 2018, "Local explanation methods for deep neural networks lack
+    sensitivity to parameter values", arXiv:1810.03307.
+    """
+    return (of or saliency()).but(name="var_grad", around=VarGrad(sigma, samples))
 
 
 def big(boundary: Any = Boundary(), quadrature: Any = Automatic(), at: Any = "input") -> Recipe:
@@ -75,7 +211,53 @@ def big(boundary: Any = Boundary(), quadrature: Any = Automatic(), at: Any = "in
     return Recipe("big", boundary, Straight(), quadrature, at=at)
 
 
+def gradient_x_input(at: Any = "input") -> Recipe:
+    """Gradient at x, times x: one gradient, exact for homogeneous models, incomplete otherwise.
+
+    Shrikumar, Greenside, Shcherbina, Kundaje 2016, "Not Just a Black Box", arXiv:1605.01713.
+    """
+    return Recipe("gradient_x_input", Zeros(), Straight(), At(1.0), at=at)
+
+
+def saliency(at: Any = "input") -> Recipe:
+    """The gradient at x, with its sign; its absolute value is the map of the paper.
+
+    A sensitivity, not a share of the output, so there is no completeness. Cost: one gradient.
+    Simonyan, Vedaldi, Zisserman 2014, "Deep inside convolutional networks", arXiv:1312.6034.
+    """
+    return Recipe("saliency", Zeros(), Straight(), At(1.0), BareGradient(), at)
+
+
+def mean_gradient(baseline: Any = None, quadrature: Any = Automatic(), at: Any = "input") -> Recipe:
+    """The gradient averaged along the straight line, not multiplied by its length.
+
+    In units of output per unit of input: a sensitivity, not a share of the output, so there is no
+    completeness. What Captum calls integrated gradients with ``multiply_by_inputs=False``.
+    """
+    return Recipe("mean_gradient", baseline, Straight(), quadrature, BareGradient(), at)
+
+
 CATALOGUE: dict[str, Callable[..., Recipe]] = {
     method.__name__: method
-    for method in (integrated_gradients, expected_gradients, gradient_x_input, mean_gradient, big)
+    for method in (
+        integrated_gradients,
+        expected_gradients,
+        blur_ig,
+        guided_ig,
+        spectral_ig,
+        sequential_ig,
+        occlusion,
+        shapley_path,
+        idgi,
+        integrated_decision_gradients,
+        left_ig,
+        smooth_taylor,
+        smooth_grad,
+        smooth_grad_squared,
+        var_grad,
+        big,
+        gradient_x_input,
+        saliency,
+        mean_gradient,
+    )
 }

@@ -37,6 +37,7 @@ class Recipe:
     quadrature: Any = Automatic()
     integrand: Any = GradientVelocity()
     at: Any = "input"
+    around: Any = None
 
     def __call__(self, model: Any, x: Any, **call: Any) -> Any:
         """Attribute `model` at `x`; see `intgrad.attribute` for the rest of the call."""
@@ -52,7 +53,8 @@ class Recipe:
         return hash(repr(self.describe()))
 
     def __str__(self) -> str:
-        parts = [f"{f.name} {show(getattr(self, f.name))}" for f in fields(self)[1:]]
+        own = ((f.name, getattr(self, f.name)) for f in fields(self)[1:])
+        parts = [f"{name} {show(part)}" for name, part in own if name != "around" or part]
         return f"{self.name} ({', '.join(parts)})"
 
     def but(self, **parts: Any) -> Recipe:
@@ -62,7 +64,13 @@ class Recipe:
     @property
     def complete(self) -> bool:
         """Whether the values must sum to f(x) - f(baseline)."""
-        return bool(self.integrand.complete) and getattr(self.quadrature, "approximates", True)
+        parts = self.integrand.complete, getattr(self.path, "complete", True), not self.around
+        return all(parts) and getattr(self.quadrature, "approximates", True)
+
+    @property
+    def path_legs(self) -> bool:
+        """Whether its path is followed stretch by stretch."""
+        return bool(getattr(self.path, "scales", ()))
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, for saving and comparing."""
@@ -152,12 +160,29 @@ def show(part: Any) -> str:
         return part
     if isinstance(part, Lost):
         return _written(part)
-    described = describe(part)
-    if isinstance(described, dict) and "lost" in described:
-        return described["lost"]
-    if is_dataclass(part) and any(isinstance(v, Tensor | tuple) for v in vars(part).values()):
+    if isinstance(part, tuple):
+        return f"({', '.join(show(p) for p in part)})"
+    if not is_dataclass(part) or isinstance(part, type):
+        described = describe(part)
+        return described["lost"] if isinstance(described, dict) else repr(part)
+    return _called(part)
+
+
+def _called(part: Any) -> str:
+    """A dataclass as it would be called; fields that are None are not said."""
+    own = {f.name: getattr(part, f.name) for f in fields(part)}
+    if any(isinstance(v, Tensor) or _holds_tensors(v) for v in own.values()):
         return f"{type(part).__name__}({getattr(part, 'name', '...')})"
-    return repr(part)
+    said = [f"{k}={_quoted(v)}" for k, v in own.items() if v is not None]
+    return f"{type(part).__name__}({', '.join(said)})"
+
+
+def _quoted(part: Any) -> str:
+    return repr(part) if isinstance(part, str) else show(part)
+
+
+def _holds_tensors(part: Any) -> bool:
+    return isinstance(part, tuple) and any(isinstance(p, Tensor) for p in part)
 
 
 def _written(lost: Lost) -> str:

@@ -101,6 +101,7 @@ def _pack(a: Any, key: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
         "several": a.several,
         "recipe": a.recipe.describe(),
         "run": {**vars(a.run), "notes": list(a.run.notes)},
+        "members": [_pack(m, f"{key}.member.{i}", tensors) for i, m in enumerate(a.members)],
         "subjects": [
             _pack_subject(s, f"{key}.subject.{i}", tensors) for i, s in enumerate(a.subjects)
         ],
@@ -123,6 +124,10 @@ def _unpack(
         recipe=Recipe.restore(about["recipe"]),
         run=run(**{**about["run"], "notes": tuple(about["run"]["notes"])}),
         subjects=tuple(_unpack_subject(s, tensors) for s in about["subjects"]),
+        members=tuple(
+            _unpack(m, f"{key}.member.{i}", tensors, kind, run)
+            for i, m in enumerate(about.get("members", ()))
+        ),
         **{n: tensors[f"{key}.{n}"] for n in NUMBERS if n != "residual"},
         residual=tensors.get(f"{key}.residual"),
     )

@@ -38,6 +38,36 @@ class Bound:
         return self.of(self.extract(output, rows), rows)
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """A target that was bound before, for `times` copies of each of its rows, one after the other.
+
+    So noisy copies of an input, or coarser ones, are explained for the class that was predicted at the
+    input itself.
+    """
+
+    wanted: Any
+    bound: Bound
+    times: int = 1
+
+    def reads(self, output: Any, rows: Tensor) -> Tensor:
+        """What the target itself reads."""
+        return reader(self.wanted)(output, rows // self.times)
+
+    def bind(self, scores: Tensor) -> Bound:
+        """The target as it was bound."""
+        bound, times = self.bound, self.times
+        names = bound.names
+        if not bound.count:
+            names = tuple(name for name in names for _ in range(times))
+        return Bound(
+            lambda output, rows: bound.extract(output, rows // times),
+            lambda found, rows: bound.of(found, rows // times),
+            names,
+            bound.count,
+        )
+
+
 def reader(target: Any) -> Read:
     """What to keep of an output to bind `target` later: a tensor with rows first."""
     own = getattr(target, "reads", None)

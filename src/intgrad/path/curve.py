@@ -8,7 +8,7 @@ thousand rows is stored once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,9 +22,17 @@ class Path(Protocol):
     """The rule for going from baseline to input, one tensor at a time.
 
     ``path(t, start, end)`` gets t of shape (n, 1, ..., 1) and ends of shape (n, ...), returns
-    the points (n, ...). A path may also have ``velocity(t, start, end)``, its derivative in t,
-    which is otherwise taken by forward-mode differentiation; and ``trace(oracle, curves)``,
-    which asks the model for its way and returns ordinary curves.
+    the points (n, ...). It may also have
+
+    ``velocity(t, start, end)``
+        its derivative in t, which is otherwise taken by forward-mode differentiation
+    ``trace(oracle, curves)``
+        asks the model for its way, or cuts it, and returns ordinary curves, each a straight line
+    ``prepare(start, end)``
+        tensors (c, ...) that are worth computing once a curve; all calls get them behind `end`
+    ``monotone``
+        whether every feature goes from start to end without turning back, inside the box between
+        them: what makes a path method obey non-decreasing positivity
     """
 
     def __call__(self, t: Tensor, start: Tensor, end: Tensor, /) -> Tensor: ...
@@ -45,13 +53,37 @@ class Bank:
             return tuple(p[first : first + 1].expand(len(index), *p.shape[1:]) for p in self.points)
         return tuple(p.index_select(0, index.to(p.device)) for p in self.points)
 
+    def at(self, index: Tensor) -> Bank:
+        """The same points, and other curves' choice of them."""
+        return replace(self, index=index)
+
+    def holds(self, points: Point) -> bool:
+        """Whether it chooses from these very points."""
+        return self.points[0] is points[0]
+
+    def shares(self, other: Bank) -> bool:
+        """Whether both choose from the very same points."""
+        return other.holds(self.points)
+
 
 @dataclass(frozen=True)
 class Curves:
     """Columns of curves: row (c,), start, end, weight (c,), and a mask shaped like the features.
 
-    `drawn` says that the curves of a row are a sample of a population, in no order, and that the
-    mean over the population is asked for; else they are all there is.
+    Attributes
+    ----------
+    mask
+        Which features a curve speaks for, where it does not speak for all.
+    drawn
+        The curves of a row are a sample of a population, in no order, and the mean over the
+        population is asked for; else they are all there is.
+    chain
+        The curves of a row follow each other, and their integrals are added.
+    single
+        Each curve moves one feature, or one group of features that stand for one, so that what
+        the target gains on it belongs to them.
+    aids
+        What a path prepared for each curve, a bank for each tensor.
     """
 
     row: Tensor
@@ -60,20 +92,24 @@ class Curves:
     weight: Tensor
     mask: Bank | None = None
     drawn: bool = False
+    chain: bool = False
+    single: bool = False
+    aids: tuple[Bank, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row)
 
     def where(self, keep: Tensor) -> Curves:
         """The curves that `keep` (indices) names."""
-        mask = None if self.mask is None else replace(self.mask, index=self.mask.index[keep])
-        return Curves(
-            self.row[keep],
-            replace(self.start, index=self.start.index[keep]),
-            replace(self.end, index=self.end.index[keep]),
-            self.weight[keep],
-            mask,
-            self.drawn,
+        chosen = lambda bank: bank.at(bank.index[keep])  # noqa: E731
+        return replace(
+            self,
+            row=self.row[keep],
+            start=chosen(self.start),
+            end=chosen(self.end),
+            weight=self.weight[keep],
+            mask=self.mask and chosen(self.mask),
+            aids=tuple(chosen(aid) for aid in self.aids),
         )
 
 
@@ -102,7 +138,15 @@ def bind_rows(starts: Point, x: Point, per_row: int = 1) -> Curves:
     return Curves(row, Bank(starts, torch.arange(rows * per_row)), Bank(x, row), weight)
 
 
-def travel(path: Path, t: Tensor, start: Point, end: Point) -> tuple[Point, Point]:
+def go(path: Path, t: Tensor, curves: Curves, which: Tensor) -> tuple[Point, Point]:
+    """Points and velocities at times t (n,) on the curves `which` (n,); see `travel`."""
+    ends = curves.start.take(which), curves.end.take(which)
+    return travel(path, t, *ends, tuple(aid.take(which) for aid in curves.aids))
+
+
+def travel(
+    path: Path, t: Tensor, start: Point, end: Point, aids: Sequence[Point] = ()
+) -> tuple[Point, Point]:
     """Points and velocities at times t (n,), computed in float32 at least.
 
     Returns
@@ -111,20 +155,32 @@ def travel(path: Path, t: Tensor, start: Point, end: Point) -> tuple[Point, Poin
         Points in the dtype of `end`; velocities d path / dt in float32 or wider.
     """
     points, velocities = [], []
-    for left, right in zip(start, end, strict=True):
+    for i, (left, right) in enumerate(zip(start, end, strict=True)):
         a, b = left.to(wide(right.dtype)), right.to(wide(right.dtype))
-        point, velocity = _travel(path, like(t.to(b.device), b), a, b)
+        aid = aids[i] if aids else ()
+        point, velocity = _travel(path, like(t.to(b.device), b), (a, b, *aid))
         points.append(point)
         velocities.append(velocity)
     return tuple(p.to(e.dtype) for p, e in zip(points, end, strict=True)), tuple(velocities)
 
 
-def _travel(path: Path, t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _travel(path: Path, t: Tensor, ends: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     velocity: Callable[..., Tensor] | None = getattr(path, "velocity", None)
     if velocity is not None:
-        return path(t, a, b), velocity(t, a, b)
-    point, found = torch.func.jvp(lambda s: path(s, a, b), (t,), (torch.ones_like(t),))[:2]
+        return path(t, *ends), velocity(t, *ends)
+    point, found = torch.func.jvp(lambda s: path(s, *ends), (t,), (torch.ones_like(t),))[:2]
     return point, found
+
+
+def prepared(path: Path, curves: Curves) -> Curves:
+    """The curves, with what the path wants to know of each."""
+    prepare: Callable[..., Point] | None = getattr(path, "prepare", None)
+    if prepare is None:
+        return curves
+    every = torch.arange(len(curves))
+    ends = zip(curves.start.take(every), curves.end.take(every), strict=True)
+    wider = [(a.to(wide(b.dtype)), b.to(wide(b.dtype))) for a, b in ends]
+    return replace(curves, aids=tuple(Bank(prepare(*pair), every) for pair in wider))
 
 
 def polyline(knots: Point, curves: Curves) -> Curves:
@@ -141,4 +197,5 @@ def polyline(knots: Point, curves: Curves) -> Curves:
         Bank(flat, first),
         Bank(flat, first + c),
         curves.weight.repeat(k - 1),
+        chain=True,
     )

@@ -2,6 +2,7 @@
 
 from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.automatic import Automatic
+from intgrad.quadrature.differences import Differences
 from intgrad.quadrature.exact import Exact
 from intgrad.quadrature.gauss import GaussLegendre
 from intgrad.quadrature.montecarlo import Lattice, MonteCarlo, Sobol, Stratified
@@ -13,6 +14,7 @@ __all__ = [
     "Adaptive",
     "At",
     "Automatic",
+    "Differences",
     "Estimate",
     "Exact",
     "GaussLegendre",

@@ -111,6 +111,8 @@ class Automatic:
 def crowded(integral: LineIntegral) -> bool:
     """Whether rows have too many curves to follow each, or curves drawn from a population."""
     curves = integral.curves
+    if curves.chain:
+        return False
     return curves.drawn or int(torch.bincount(curves.row, minlength=1).max()) > MANY
 
 

@@ -62,6 +62,8 @@ class PanelAveraged:
     def __call__(self, integral: LineIntegral) -> Estimate:
         """Value and error of every row."""
         whole_number(self.max_evaluations, "max_evaluations", 1)
+        if integral.by_panel and getattr(integral.integrand, "order", 0) >= 2:
+            return self._own(integral)
         averaged = averaging(integral)
         seen = coverage_of(averaged)
         if seen is not None and seen.reason:
@@ -77,6 +79,15 @@ class PanelAveraged:
             return done
         why = blame(integral.oracle)
         return redo(integral, missed, lambda some: self._pointwise(some, why), done)
+
+    def _own(self, integral: LineIntegral) -> Estimate:
+        """Panels of an integrand that has a rule of its own for them, of second order."""
+        done = self._adapt(integral) if self.panels is None else self._fixed(integral)
+        name = type(integral.integrand).__name__
+        rename = lambda rule: rule.replace("panel-averaged", name)  # noqa: E731
+        return replace(
+            done, rule=rename(done.rule), chosen=tuple(rename(rule) for rule in done.chosen)
+        )
 
     def _fixed(self, integral: LineIntegral) -> Estimate:
         n = whole_number(self.panels, "panels", 1)

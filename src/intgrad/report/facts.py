@@ -97,7 +97,9 @@ def held_to(one: Attribution) -> str:
 def provenance(a: Attribution) -> tuple[Fact, ...]:
     """How an attribution was made: the recipe in full, and the circumstances."""
     recipe, run = a.recipe.describe(), a.run
-    parts = (Fact(n.capitalize(), spell(p)) for n, p in recipe.items() if n not in ("name", "at"))
+    parts = (
+        Fact(n.capitalize(), spell(p)) for n, p in recipe.items() if n not in ("name", "at") and p
+    )
     names = ("rule", "dtype", "device", "width", "seed", "threads", "checks", "versions")
     return (
         Fact("Method", a.recipe.name),
@@ -117,5 +119,9 @@ def spell(described: Any) -> str:
         return visible(str(described))
     if "lost" in described:
         return visible(described["lost"])
-    fields = ", ".join(f"{k}={spell(v)}" for k, v in described.items() if k not in ("part", "home"))
+    fields = ", ".join(
+        f"{k}={spell(v)}"
+        for k, v in described.items()
+        if k not in ("part", "home") and v is not None
+    )
     return f"{described['part']}({fields})"
