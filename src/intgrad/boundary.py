@@ -23,20 +23,19 @@ class Boundary:
     .. math:: x' = \arg\min_z \|z - x\|_2 \quad\text{where}\quad
         m(z) = s_c(z) - \max_{j \ne c} s_j(z) \le 0
 
-    c is the class that is predicted at x, s are the model's scores. With one score a row it is a
-    logit, its boundary is 0 and m is the score or its negative. The point lives where the features
-    do: in the input, the embedding or the layer. Nothing is compared with a reference from outside
-    here, and the values say what keeps x on its side; a model answers them with
-    `intgrad.methods.big`.
+    c is the class that is predicted at x, s are the model's scores. One score a row is a logit, its
+    boundary is 0, and m is the score or its negative. The point lives where the features do: in the
+    input, the embedding or the layer. Values from it say what keeps x on its side
+    (`intgrad.methods.big`).
 
-    The search asks the model. Each attempt walks across the boundary by DeepFool's steps (to
-    where the linearised margin is -overshoot of itself, in the box), comes back along the line to x until
-    0 >= m > -1e-8 m(x), or rounding, and then slides: x's projection on the tangent of the boundary
-    gives a direction, taken as far as it makes the point nearer. The first attempt goes towards
-    the class whose linearised boundary is nearest, out of the 10 strongest; the i-th towards the
-    i-th nearest, and from a point that is displaced at random by as much. The nearest point of all
-    attempts is kept. It is a local minimum: an upper bound of the distance, exact where the model
-    is linear.
+    The search asks the model. Each attempt walks across the boundary by DeepFool's steps, to where
+    the linearised margin is a little below zero, in the box. It comes back along the line to x until
+    0 >= m > -1e-8 m(x), or as near as the dtype rounds. Then it slides: the projection of x on the
+    tangent of the boundary gives a direction, which is taken as far as it makes the point nearer.
+    The first attempt goes towards the class whose linearised boundary is nearest, out of the 10
+    strongest; each restart towards the next class, from a point that is displaced at random by as
+    much. The nearest point of all attempts is kept. It is a local minimum, so the distance is an
+    upper bound; where the model is linear it is exact.
 
     Parameters
     ----------
