@@ -12,7 +12,7 @@ from torch import nn
 
 import intgrad as ig
 from conftest import load_nets
-from intgrad.nearest import Box, dot
+from intgrad.nearest import Box, Search, dot
 from nets import (
     Counted,
     Output,
@@ -201,6 +201,36 @@ def test_the_projection_on_a_plane_in_a_box_is_the_nearest_point(seed, n, sides,
         assert torch.allclose((z - step * gradient).clamp(low, high), found, atol=1e-9)
 
 
+# ----------------------------------------------------------------------------------- back to the boundary
+
+CURVES = {  # a margin of 1 at 0, below zero at 1: where it is zero, and how often one may ask
+    "line": (lambda t: 1 - 3 * t, 1 / 3, 1),
+    "square": (lambda t: 1 - 4 * t**2, 1 / 2, 10),
+    "early": (lambda t: 1.5 * (1 - t) ** 40 - 0.5, 1 - 3 ** (-1 / 40), 14),
+    "late": (lambda t: 1 - 1000 * t**20, 1000 ** (-1 / 20), 20),
+    "cliff": (lambda t: 1 - torch.expm1(700 * t), math.log(2) / 700, 45),
+    "jump": (lambda t: torch.where(t < 0.3, 1.0, -1.0).double(), 0.3, 80),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_way_back_ends_just_across_after_few_questions(name):
+    f, zero, most = CURVES[name]
+    asked = []
+
+    def ask(z, rows):
+        asked.append(len(rows))
+        return f(z[0][:, 0]), (torch.zeros_like(z[0]),)
+
+    x, one, row = torch.zeros(1, 1, dtype=D), torch.ones(1, 1, dtype=D), torch.arange(1)
+    search = Search(ask, (x,), row, f(x[:, 0]), Box())
+    (z,) = search.cross(row, (one,), f(one[:, 0]))
+    assert z.item() == pytest.approx(zero, rel=1e-7)
+    assert -1 <= f(z[:, 0]).item() <= 0
+    assert name == "jump" or f(z[:, 0]).item() >= -1e-8
+    assert sum(asked) <= most
+
+
 # ----------------------------------------------------------------------------------- nothing nearer
 
 
@@ -340,10 +370,11 @@ def test_the_start_is_a_number_to_a_loss():
 @pytest.mark.parametrize("width", [None, 1, 3, 64])
 def test_a_row_does_not_depend_on_its_batch_mates(width):
     model, x = steep(relu_mlp(0, D)), noise(5, 6, seed=5, dtype=D)
-    together, _ = search(model, x, width=width)
+    together, a = search(model, x, width=width)
     for row in range(5):
-        alone, _ = search(model, x[row : row + 1], width=width)
+        alone, b = search(model, x[row : row + 1], width=width)
         assert torch.allclose(alone[0], together[row], rtol=1e-9, atol=1e-12)
+        assert b.forwards[0] == a.forwards[row], "another way to the same place"
 
 
 def test_the_seed_decides_the_displacements():
