@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.integral import LineIntegral
-from intgrad.integrand import AveragedGradient, BareGradient, GradientVelocity, Summed
+from intgrad.integrand import (
+    AveragedGradient,
+    BareGradient,
+    DecisionGradient,
+    GradientVelocity,
+    SquaredShares,
+    Summed,
+)
 from intgrad.model.regions import Regions
 from intgrad.path import Curves, Straight
 from intgrad.path.curve import bind, travel
@@ -24,6 +31,17 @@ from nets import integrated_gradients, noise
 
 PATHS = [
     ig.Straight(),
+    ig.ScaleSpace(2.0),
+    ig.ScaleSpace(3.0, power=0.5, axes=(2,)),
+    ig.Spectral(0.4),
+    ig.Spectral(1.0),
+    ig.Guided(5),
+]
+MASKED = [  # traced into curves that speak for some features, or that are weighed
+    ig.Sequential(),
+    ig.Permutation(),
+    ig.Permutation(samples=3),
+    ig.Left(),
 ]
 BASELINES = [
     ig.Zeros(),
@@ -31,9 +49,14 @@ BASELINES = [
     ig.Blurred(1.5),
     ig.Uniform(-1.0, 1.0, samples=3),
     ig.Gaussian(0.1, 0.5, samples=3),
+    ig.Around(0.3, samples=3),
+    ig.BlackAndWhite(),
+    ig.Invert(),
 ]
 DATA_BASELINES = [  # hold tensors, which a file describes by their digest
     ig.Dataset(noise(3, 2, 5, seed=11)),
+    ig.Dataset(noise(4, 2, 5, seed=12), nearest=2, weights=[1.0, 2.0, 0.5, 1.0]),
+    ig.Mean(noise(4, 2, 5, seed=13)),
 ]
 MODEL_BASELINES = [  # ask the model for their starts
     ig.Boundary(),
@@ -64,6 +87,9 @@ SAMPLERS = [  # exact on a linear model up to the error they tell
     ig.Lattice(240),
     ig.Lattice(replicates=6, rtol=0.02),
 ]
+STEPPED = [  # rules for curves on which one feature moves
+    ig.Differences(),
+]
 POINTS = [  # rules that approximate no integral: nothing to be complete about
     ig.At(1.0),
     ig.At(0.25),
@@ -73,6 +99,9 @@ INTEGRANDS = [
     BareGradient(),
     AveragedGradient(),
     Summed(),
+    DecisionGradient(),
+    SquaredShares(),
+    SquaredShares(published=True),
 ]
 DTYPES = [torch.float64, torch.float32]
 
@@ -197,12 +226,22 @@ def check_path(path: object) -> None:
     if hasattr(path, "trace"):
         check_trace(path)
         return
-    for dtype in DTYPES:
-        for shape in ((6, 3), (6, 2, 3, 2)):
-            start, end = (noise(*shape, seed=s, dtype=dtype) for s in (1, 2))
+    shapes = ((6, 3), (6, 2, 3, 2)) if isinstance(path, ig.Straight) else ((6, 2, 3, 5),)
+    for shape in shapes:
+        for dtype in DTYPES:
+            start, end = ends_for(path, shape, dtype)
             _check_ends(path, start, end)
             _check_rows_alone(path, start, end)
-    _check_velocity(path, noise(6, 3, seed=1).double(), noise(6, 3, seed=2).double())
+        _check_velocity(path, *ends_for(path, shape, torch.float64))
+
+
+def ends_for(path: object, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Two ends of each of six curves; a path with a place of its own to begin at begins there."""
+    start, end = (noise(*shape, seed=s, dtype=dtype) for s in (1, 2))
+    if isinstance(path, ig.ScaleSpace):
+        curves = ig.Blurred(path.max_sigma, path.axes)((end,), torch.arange(6), 0)
+        (start,) = curves.start.points
+    return start, end
 
 
 def _check_ends(path, start: Tensor, end: Tensor) -> None:

@@ -32,9 +32,10 @@ def test_the_package_is_typed():
 
 
 def test_a_catalogue_entry_is_a_recipe_one_can_call():
-    x = torch.tensor([[1.0, 2.0]])
+    x = torch.linspace(1.0, 2.0, 12).reshape(1, 1, 3, 4)
     for name, method in ig.methods.CATALOGUE.items():
-        a = method()(lambda z: z.square().sum(1) - 1, x)  # which has a boundary
+        f = lambda z: z.square().flatten(1).sum(1) - 1  # noqa: E731  it has a boundary
+        a = method().but(at="input")(f, x)
         assert a.recipe.name == name
         assert a.values.shape == x.shape
 
