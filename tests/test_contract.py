@@ -18,6 +18,7 @@ from contract import (
     DTYPES,
     INTEGRANDS,
     MASKED,
+    MODEL_BASELINES,
     PATHS,
     PIECEWISE,
     POINTS,
@@ -28,6 +29,7 @@ from contract import (
     TOKEN_BASELINES,
     check_baseline,
     check_integrand,
+    check_model_baseline,
     check_path,
     check_quadrature,
     check_sampler,
@@ -49,7 +51,7 @@ STUDENT = {4: 12.9, 6: 6.9, 8: 5.4}  # where that is a standard error: t of R - 
 NETS = {"smooth": smooth_net, "kinked": kinked_net}
 RECIPE_PARTS = [
     *(("path", p) for p in (*PATHS, *MASKED)),
-    *(("baseline", p) for p in (*BASELINES, *TOKEN_BASELINES)),
+    *(("baseline", p) for p in (*BASELINES, *TOKEN_BASELINES, *MODEL_BASELINES)),
     *(("quadrature", p) for p in (*QUADRATURES, *SAMPLERS, *PIECEWISE, *STEPPED, *POINTS)),
     *(("integrand", p) for p in INTEGRANDS),
 ]
@@ -119,6 +121,12 @@ def test_a_baseline_starts_every_row_alone_and_ends_at_x(baseline, dtype):
 @each("baseline", TOKEN_BASELINES)
 def test_a_baseline_of_tokens_starts_every_row_alone_and_ends_at_x(baseline):
     check_baseline(baseline, torch.tensor([[0, 4, 5, 1], [0, 6, 3, 1]]))
+
+
+@each("baseline", MODEL_BASELINES)
+@each("dtype", DTYPES)
+def test_a_baseline_that_asks_the_model_starts_every_row_alone_and_ends_at_x(baseline, dtype):
+    check_model_baseline(baseline, summed_net(dtype), noise(3, 2, 5, dtype=dtype))
 
 
 @each("rule", [*QUADRATURES, *PIECEWISE, *POINTS])

@@ -16,6 +16,7 @@ from intgrad.baseline import (
     Uniform,
     Zeros,
 )
+from intgrad.boundary import Boundary
 from intgrad.errors import (
     InputError,
     IntgradError,
@@ -64,6 +65,7 @@ __all__ = [
     "Automatic",
     "BlackAndWhite",
     "Blurred",
+    "Boundary",
     "Constant",
     "Dataset",
     "Differences",
