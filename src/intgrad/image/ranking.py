@@ -67,8 +67,9 @@ def rank(
 ) -> Regions:
     r"""Choose masks one by one, each time the one whose new pixels are worth most on average.
 
-    .. math:: s = \arg\max_s \frac{\sum_{p \in s \setminus M} A_p}{|s \setminus M|}, \qquad
-              M \leftarrow M \cup s
+    .. math:: g_s = \frac{1}{|N_s|} \sum_{p \in N_s} A_p
+
+    where N_s are the pixels of mask s that no mask chosen before has.
 
     Parameters
     ----------

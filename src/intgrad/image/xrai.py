@@ -74,7 +74,10 @@ class Explained:
         signs differ, and the region's sum is known far better than that.
         """
         a, found = self.attribution, self.regions
-        note = f"XRAI: every pixel has the mean of its region, of {len(found.sum)}"
+        note = (
+            f"XRAI: every pixel has the mean of its region, one of {len(found.sum)}; the error is a "
+            f"bound, those of the region's pixels added up"
+        )
         named = replace(
             a, recipe=a.recipe.but(name="xrai"), run=replace(a.run, notes=(*a.run.notes, note))
         )
