@@ -330,8 +330,8 @@ def ask(*sizes: tuple[int, int], **call) -> list[xrai.Explained]:
 
 
 def test_black_and_white_keep_the_contract_of_a_baseline():
-    contract.check_value(xrai.BlackAndWhite())
-    contract.check_baseline(xrai.BlackAndWhite(-1.0, 2.0), torch.rand(2, 3, 4, 5))
+    contract.check_value(ig.BlackAndWhite())
+    contract.check_baseline(ig.BlackAndWhite(-1.0, 2.0), torch.rand(2, 3, 4, 5))
 
 
 def test_the_pixels_have_the_mean_of_what_they_have_from_black_and_from_white():
@@ -378,7 +378,7 @@ def test_heat_is_an_attribution_of_its_own(tmp_path):
     assert heat.values.shape == (1, 40, 60)
     assert torch.allclose(heat.values[0].double(), regions.saliency, rtol=1e-5)
     assert heat.recipe.name == "xrai"
-    assert heat.recipe.baseline == xrai.BlackAndWhite()
+    assert heat.recipe.baseline == ig.BlackAndWhite()
     assert "the mean of its region" in heat.run.notes[-1]
     heat.save(tmp_path / "heat.safetensors")
     assert ig.Attribution.load(tmp_path / "heat.safetensors").recipe == heat.recipe
@@ -409,9 +409,9 @@ def test_five_percent_is_asked_of_the_pixels_by_default():
 
 def test_a_bare_callable_must_say_what_is_black_and_white():
     see = lambda p: Processor().preprocess(p)  # noqa: E731
-    with pytest.raises(ig.Unsupported, match=r"baseline=xrai.BlackAndWhite\(low, high\)"):
+    with pytest.raises(ig.Unsupported, match=r"baseline=ig.BlackAndWhite\(low, high\)"):
         xrai.regions(Net(), see, blobs(40, 30), target=0, quadrature=FEW)
-    named = xrai.BlackAndWhite(-1.0, 3.0)
+    named = ig.BlackAndWhite(-1.0, 3.0)
     (own,) = xrai.regions(Net(), see, blobs(40, 30), target=0, quadrature=FEW, baseline=named)
     (same,) = ask((40, 30))
     assert torch.allclose(own.attribution.values, same.attribution.values, atol=1e-5)

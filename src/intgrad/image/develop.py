@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from intgrad.attribution import Attribution
+from intgrad.image.origin import traced
 from intgrad.image.pull_back import pull_back, pull_back_error
 from intgrad.image.view import View
 from intgrad.integrand import GradientVelocity
@@ -38,7 +39,7 @@ def develop(a: Attribution, views: Sequence[View], predictions: Predictions) -> 
 def _alone(a: Attribution, view: View) -> Attribution:
     recipe = a.recipe
     plain = isinstance(recipe.path, Straight) and isinstance(recipe.integrand, GradientVelocity)
-    chain = plain and recipe.around is None and not hasattr(recipe.baseline, "trace")
+    chain = plain and recipe.around is None and not traced(recipe.baseline)
     values = _channels(partial(pull_back, straight=chain), a.values, view)
     wrong = None
     if a.error_map is not None:

@@ -39,9 +39,16 @@ class Origin:
         """Those of a recipe; black where none is named."""
         baseline = recipe.baseline
         natural = baseline is None and isinstance(recipe.path, ScaleSpace)
-        if natural or hasattr(baseline, "trace"):
+        if natural or traced(baseline):
             return Origin((Zeros(),), baseline, outside=False)
         return Origin((Zeros(),) if baseline is None else parts_of(baseline))
+
+    @property
+    def named(self) -> Any:
+        """The baseline as its user knows it; None where only the engine can say."""
+        if not self.outside:
+            return self.inner
+        return self.shown if len(self.shown) > 1 else self.shown[0]
 
     def asked(self, looks: Sequence[Sequence[View]]) -> Any:
         """What the engine is given as ``baseline=``."""
@@ -80,6 +87,11 @@ class Starts:
         crops = self.crops.to(x[0].device, x[0].dtype)
         index = torch.arange(len(self.row))
         return Curves(self.row, Bank((crops,), index), Bank(x, self.row), self.weight)
+
+
+def traced(baseline: Any) -> bool:
+    """Whether the model must be asked for it (tensors have a trace too, but of another kind)."""
+    return hasattr(baseline, "trace") and not isinstance(baseline, Tensor)
 
 
 def recipe_of(call: dict[str, Any], baseline: Any, quadrature: Any) -> Recipe:

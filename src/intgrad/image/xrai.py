@@ -14,41 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from intgrad._types import Point
 from intgrad.attribution import Attribution
+from intgrad.baseline import BlackAndWhite
 from intgrad.errors import Unsupported
 from intgrad.image import explain
 from intgrad.image.lens import lens
 from intgrad.image.ranking import MIN_PIXEL_DIFF, Regions, arrange, greedy, rank, refuse_area, tally
 from intgrad.image.segments import SIDE, nearest, outlines, segments
 from intgrad.image.view import Source
-from intgrad.path.curve import Curves, bind
 from intgrad.quadrature import Automatic
 from intgrad.subject import Picture
 
-__all__ = ["BlackAndWhite", "Explained", "Regions", "rank", "regions", "segments"]
+__all__ = ["Explained", "Regions", "rank", "regions", "segments"]
 
 LOOSE = Automatic(rtol=5e-2)  # of the pixels: at that, regions keep their sums to about 1 %
-
-
-@dataclass(frozen=True)
-class BlackAndWhite:
-    """A black picture and a white one, each with half the weight.
-
-    From black alone, what is black gets nothing, whatever it means to the model; from both, it gets
-    what it gains from white. What is halfway gets the difference of its two gradients.
-    """
-
-    black: float = 0.0
-    white: float = 1.0
-
-    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
-        """Two curves a row."""
-        levels = self.black, self.white
-        return bind(tuple(torch.cat([torch.full_like(p[:1], v) for v in levels]) for p in x), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +127,7 @@ def black_and_white(processor: Callable[..., Any]) -> BlackAndWhite:
     if lens(processor).own:
         raise Unsupported(
             "the processor is a bare callable, so values are in its own units, and what is black and "
-            "white in them is not known. Say so: baseline=xrai.BlackAndWhite(low, high)."
+            "white in them is not known. Say so: baseline=ig.BlackAndWhite(low, high)."
         )
     return BlackAndWhite()
 
