@@ -102,7 +102,8 @@ def explain(
         a = finer(net, x, target=target, **call)
     names = labels_of(model, labels)
     said = tuple(named(t, names) for t in a.targets)
-    asked = a.recipe.but(baseline=origin.named or a.recipe.baseline, quadrature=rule)
+    start = a.recipe.baseline if origin.named is None else origin.named
+    asked = a.recipe.but(baseline=start, quadrature=rule)
     met = getattr(finer.quadrature, "rtol", None) == a.run.rtol
     run = replace(a.run, rtol=rule.rtol) if met else a.run
     a = replace(a, recipe=asked, run=run, targets=said)
