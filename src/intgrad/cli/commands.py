@@ -11,21 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from intgrad.cli import console
-from intgrad.cli.request import (
-    DRAWS,
-    MOST,
-    As,
-    Asked,
-    Start,
-    answer,
-    load,
-    quadrature_of,
-    refuse_baseline,
-    sort_out,
-)
+from intgrad.cli import console, listing
+from intgrad.cli.family import recipe_of, remedy
+from intgrad.cli.request import DRAWS, MOST, As, Asked, Start, answer, load, sort_out
+from intgrad.methods import CATALOGUE
 
 MODEL = (
     "A Hugging Face checkpoint, by local directory or hub id; or package.module:factory, a function "
@@ -40,12 +30,17 @@ TOLERANCE = (
     "The relative error to reach, 0.01 unless said: the rule takes as many gradients as each input "
     f"needs, up to {MOST}. Not with --nodes."
 )
+METHOD = (
+    f"How: {', '.join(CATALOGUE)}. 'intgrad methods' says what each of them is, and 'intgrad methods "
+    "NAME' all of one."
+)
 EXAMPLES = """Examples:
 
   \b
   intgrad explain google/mobilenet_v1_0.75_192 cat.jpg --tolerance 0.01
   intgrad explain ./checkpoint *.jpg --target tabby --baseline blur
   intgrad explain ./bert --text "Who was Galileo?" --baseline mask
+  intgrad explain ./checkpoint cat.jpg --method blur_ig
   intgrad explain my_package.models:make photo.png --as probability
 """
 
@@ -93,10 +88,11 @@ def explain(
     ] = None,
     as_: Annotated[As, typer.Option("--as", help="What of the class is explained.")] = As.logit,
     baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help=METHOD)] = "integrated_gradients",
     tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
     nodes: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Gradients a path, a fixed rule.  [default: 48]", min=1),
+        typer.Option(metavar="N", help="Gradients a path, a fixed rule.", min=1),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
         "intgrad-out"
@@ -115,18 +111,18 @@ def explain(
     """Explain what a model says of pictures or texts.
 
     A report, a picture of every attribution and all numbers go to a folder; a table says how sure
-    they are. Integrated gradients, from a baseline to the input.
+    they are. Integrated gradients, from a baseline to the input, or another method.
     """
     with console.sentences():
-        asked = Asked(target, as_, baseline, quadrature_of(nodes, tolerance), width, seed)
         pictures, texts = sort_out(inputs or [], text or [])
-        refuse_baseline(baseline, bool(pictures))
+        recipe = recipe_of(method, baseline, nodes, tolerance, bool(pictures))
+        asked = Asked(target, as_, recipe, width, seed)
         with console.notes():
             checkpoint = load(model, bool(pictures))
             console.prepare(out)
             found = answer(checkpoint, pictures or texts, asked)
         console.deliver(found, out, f"{checkpoint.name}: {len(pictures or texts)} explained")
-        missed = console.advise(found, nodes is None, MOST)
+        missed = console.advise(found, remedy(found[0]))
     raise typer.Exit(1 if strict and missed else 0)
 
 
@@ -152,16 +148,19 @@ def demo(
             f"{found.accuracy:.1%} of the {found.held_out} held out. Eight of these explained:"
         )
         console.deliver([found.attribution], out, "Handwritten digits")
-        console.advise([found.attribution], True, MOST)
+        console.advise([found.attribution], remedy(found.attribution))
         typer.echo(f"\nOpen {out / 'report.html'} in a browser.")
 
 
 @app.command()
-def methods() -> None:
-    """List the methods, with their papers and costs."""
-    Console(highlight=False).print(console.catalogue())
-    typer.echo("Each is a function of intgrad.methods that returns a recipe:")
-    typer.echo("  a = ig.methods.integrated_gradients()(model, x, target=3)")
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One of them, to be told all of it.")
+    ] = None,
+) -> None:
+    """List the methods: what each is, its paper and cost, and the axioms it keeps."""
+    with console.sentences():
+        listing.show(name)
 
 
 def main() -> None:

@@ -55,26 +55,9 @@ class Asked:
 
     target: str | None
     kind: As
-    baseline: Start | None
-    quadrature: ig.GaussLegendre | ig.Automatic
+    recipe: ig.Recipe
     width: int | None
     seed: int
-
-
-def quadrature_of(nodes: int | None, tolerance: float | None) -> ig.GaussLegendre | ig.Automatic:
-    """The quadrature the options name."""
-    if nodes is not None and tolerance is not None:
-        raise ig.InputError(
-            "--nodes and --tolerance were both given; choose --nodes for a fixed number of "
-            "gradients, or --tolerance for as many as the error needs."
-        )
-    if nodes is not None:
-        return ig.GaussLegendre(nodes)
-    if tolerance is None:
-        return ig.Automatic(max_evaluations=MOST)
-    if not 0 < tolerance < 1:
-        raise ig.InputError(f"--tolerance {tolerance:g}; expected between 0 and 1, such as 0.01.")
-    return ig.Automatic(tolerance, MOST)
 
 
 def sort_out(inputs: Sequence[Path], texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -157,19 +140,14 @@ def answer(
     checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked
 ) -> list[ig.Attribution]:
     """Hand the inputs to their front."""
-    explain, baseline = (
-        for_pictures(asked.baseline) if checkpoint.kind == "image" else for_texts(asked.baseline)
-    )
-    draws = DRAWS if asked.baseline is Start.noise else 1
-    each = getattr(asked.quadrature, "nodes", 24)
-    with rows_bar(len(inputs) * (each * draws + 3)) as tick:
-        return explain(
+    with rows_bar(first_rows(inputs, asked.recipe)) as tick:
+        return front(checkpoint).explain(
             checkpoint.model,
             checkpoint.processor,
             list(inputs),
             target=KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
-            baseline=baseline,
-            quadrature=asked.quadrature,
+            baseline=asked.recipe.baseline,
+            recipe=asked.recipe,
             labels=checkpoint.labels,
             width=asked.width,
             seed=asked.seed,
@@ -177,25 +155,39 @@ def answer(
         )
 
 
-def for_pictures(start: Start | None) -> tuple[Callable[..., list[ig.Attribution]], Any]:
-    """The front for pictures, and a baseline in light from 0 to 1, so that black is 0."""
-    from intgrad import image
+def front(checkpoint: Checkpoint) -> Any:
+    """The front for pictures or for texts."""
+    if checkpoint.kind == "image":
+        from intgrad import image
 
-    starts = {
+        return image
+    from intgrad import text
+
+    return text
+
+
+def first_rows(inputs: Sequence[object], recipe: ig.Recipe) -> int:
+    """Rows through the model in a first round of the rule."""
+    each = getattr(recipe.quadrature, "nodes", 24)
+    draws, copies = (getattr(p, "samples", None) or 1 for p in (recipe.baseline, recipe.around))
+    return len(inputs) * copies * (each * draws + 3)
+
+
+def made(start: Start) -> Any:
+    """The baseline itself; those of pictures in light from 0 to 1, so that black is 0."""
+    pictures = {
+        Start.black: ig.Zeros(),
         Start.white: ig.Constant(1.0),
         Start.grey: ig.Constant(0.5),
         Start.blur: ig.Blurred(),
         Start.noise: ig.Uniform(0.0, 1.0, samples=DRAWS),
     }
-    return image.explain, starts.get(start or Start.black, ig.Zeros())
-
-
-def for_texts(start: Start | None) -> tuple[Callable[..., list[ig.Attribution]], Any]:
-    """The front for texts, and what stands in for a word."""
+    if start in pictures:
+        return pictures[start]
     from intgrad import text
 
-    starts = {Start.mask: text.Mask, Start.pad: text.Pad, Start.unk: text.Unknown}
-    return text.explain, starts.get(start or Start.zero, text.ZeroEmbedding)()
+    texts = {Start.mask: text.Mask, Start.pad: text.Pad, Start.unk: text.Unknown}
+    return texts.get(start, text.ZeroEmbedding)()
 
 
 def class_index(wanted: str | None, labels: Sequence[str]) -> int | None:
