@@ -478,3 +478,30 @@ def test_a_row_does_not_know_its_batch(path):
         assert torch.allclose(alone.values[0], together.values[row], rtol=1e-12, atol=1e-14)
     turned = ig.attribute(model, x.flip(0), target=1, path=path, quadrature=rule)
     assert torch.allclose(turned.values.flip(0), together.values, rtol=1e-12, atol=1e-14)
+
+
+# ------------------------------------------------------------------------------------ orders
+
+
+@pytest.mark.parametrize(
+    ("path", "rule", "least"),
+    [
+        *((p, ig.Midpoint, 1.9) for p in (ig.Straight(), ig.ScaleSpace(3.0), ig.Guided(4))),
+        *((p, ig.PanelAveraged, 1.9) for p in (ig.Straight(), ig.ScaleSpace(3.0), ig.Guided(4))),
+        *((p, ig.LeftRiemann, 0.95) for p in (ig.Straight(), ig.ScaleSpace(3.0), ig.Spectral(0.3))),
+        (ig.Spectral(0.3), ig.Midpoint, 0.95),
+        (ig.Spectral(0.3), ig.PanelAveraged, 1.8),
+        (ig.Sequential(), ig.Midpoint, 1.9),
+    ],
+    ids=lambda p: getattr(p, "__name__", None) or type(p).__name__,
+)
+@pytest.mark.filterwarnings("ignore::intgrad.NotConverged")
+def test_every_path_is_integrated_at_the_order_of_its_rule(path, rule, least):
+    """On a smooth net; a spectral path has kinks in t, which averaged panels do not mind."""
+    model = nn.Sequential(nn.Flatten(), gelu_mlp(dtype=torch.float64, features=24))
+    x = 2 * noise(2, 1, 4, 6, dtype=torch.float64)
+    x = x[:, 0] if isinstance(path, ig.Sequential) else x
+    ask = lambda q: ig.attribute(model, x, target=1, path=path, quadrature=q).values  # noqa: E731
+    fine = ask(ig.PanelAveraged(4096) if isinstance(path, ig.Spectral) else EXACT)
+    coarse, finer = (float((ask(rule(n)) - fine).abs().sum()) for n in (24, 96))
+    assert math.log(coarse / finer, 4) > least
