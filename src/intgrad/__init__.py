@@ -25,6 +25,7 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
+from intgrad.laboratory import BaselineReport, baseline_report
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
     Guided,
@@ -62,6 +63,7 @@ __all__ = [
     "At",
     "Attribution",
     "Automatic",
+    "BaselineReport",
     "BlackAndWhite",
     "Blurred",
     "Constant",
@@ -105,6 +107,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "baseline_report",
     "load_all",
     "methods",
     "save_all",

@@ -8,31 +8,42 @@ sees n(y) with y = R x S^T. What is explained is the net after n, as a function 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from intgrad._types import Point
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution
 from intgrad.baseline import Zeros
 from intgrad.certificate import report_convergence
 from intgrad.errors import NotConverged, TargetError, Unsupported
-from intgrad.image.lens import Lens, lens
+from intgrad.image.lens import lens
+from intgrad.image.pipeline import Starts, pipeline
 from intgrad.image.pull_back import pull_back, pull_back_error
-from intgrad.image.view import Source, View, look, several
+from intgrad.image.squares import squares
+from intgrad.image.view import Source, View, look, several, shown
 from intgrad.integrand import GradientVelocity
+from intgrad.laboratory import (
+    BaselineReport,
+    Standing,
+    each,
+    grouping,
+    names_of,
+    report_missed,
+    standing,
+)
 from intgrad.model.scores import entry_of
 from intgrad.naming import labels_of, named, top
-from intgrad.path import Bank, Curves, Straight
+from intgrad.path import Straight
 from intgrad.quadrature import Automatic
+from intgrad.recipe import Recipe
 from intgrad.subject import Picture, Predictions
 
-__all__ = ["explain"]
+__all__ = ["baseline_report", "explain", "squares"]
 
 
 MARGIN = 0.75  # of the tolerance, asked of the model, so that it is met on the picture itself
@@ -115,58 +126,71 @@ def explain(
     return found
 
 
-# ---------------------------------------------------------------------- to the engine and back
+def baseline_report(
+    model: Callable[..., Any],
+    processor: Callable[..., Any],
+    pictures: Source | Sequence[Source],
+    *,
+    baselines: Sequence[Any] | Mapping[str, Any],
+    target: Any = None,
+    group: Any = None,
+    k: int | None = None,
+    **call: Any,
+) -> list[BaselineReport]:
+    """Explain pictures from several baselines, and say which conclusions do not depend on them.
 
+    Parameters
+    ----------
+    model, processor, pictures, target
+        As in `explain`.
+    baselines, group, k
+        As in `intgrad.baseline_report`, pictures in light from 0 to 1 as in `explain`. By default values
+        are added up in `squares`, 16 along the longer side: of single pixels hardly a sign is certain.
+        ``group=lambda a: a.sum(1)`` compares pixel by pixel.
+    **call
+        The rest of `explain`: ``quadrature=``, ``labels=``, ``path=``, ``recipe=``, ``seed=``, ``width=`` ...
 
-@dataclass(frozen=True, eq=False)
-class Starts:
-    """The baselines of all rows, given: crops (k, 3, h, w), the row and the weight of each."""
+    Returns
+    -------
+    list of BaselineReport
+        One a picture. Costs what `explain` costs for each baseline, and a forward for each of its points.
 
-    crops: Tensor
-    row: Tensor
-    weight: Tensor
+    Raises
+    ------
+    InputError
+        As `explain`, with the name of the baseline; fewer than two baselines.
+    """
+    named, strict = names_of(baselines), bool(call.pop("strict", False))
+    sources, eye = several(pictures), lens(processor)
+    given = {n: call[n] for n in ("seed", "width", "dtype") if n in call}
 
-    @staticmethod
-    def of(views: Sequence[View]) -> Starts:
-        """Those of these views, row after row."""
-        counts = torch.tensor([len(v.weight) for v in views])
-        row = torch.arange(len(views)).repeat_interleave(counts)
-        return Starts(
-            torch.cat([v.starts for v in views]), row, torch.cat([v.weight for v in views])
+    def answer(baseline: Any) -> tuple[list[Attribution], Standing | None, list[View]]:
+        how = {"target": target, "baseline": baseline, **call}
+        found = explain(model, processor, sources, **how)
+        start = found[0].recipe.baseline
+        views = look(sources, eye, start, int(call.get("seed", 0)))
+        net, x = pipeline(model, eye, torch.stack([v.light for v in views]))
+        return found, standing(Recipe(baseline=Starts.of(views)), net, x, target, **given), views
+
+    members, said, views = zip(*each(named, answer), strict=True)
+    own = {"labels": tuple(labels_of(model, call.get("labels")))}
+    reports = [
+        BaselineReport.of(
+            list(named),
+            [found[i] for found in members],
+            [s and s.select(i) for s in said],
+            squares() if group is None else grouping(group),
+            k,
+            pictures=tuple(shown(v[i], eye) for v in views),
+            **own,
         )
-
-    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
-        """One curve from each."""
-        crops = self.crops.to(x[0].device, x[0].dtype)
-        index = torch.arange(len(self.row))
-        return Curves(self.row, Bank((crops,), index), Bank(x, self.row), self.weight)
+        for i in range(len(sources))
+    ]
+    report_missed(reports, strict)
+    return reports
 
 
-class Pipeline(nn.Module):
-    """Normalise, then the net: a module, so that the engine finds the net's parameters."""
-
-    def __init__(self, net: nn.Module, eye: Lens) -> None:
-        super().__init__()
-        self.net, self.eye = net, eye
-
-    def forward(self, light: Tensor) -> Any:
-        """Whatever the net returns for a picture of this light."""
-        return self.net(self.eye.numbers(light))
-
-
-def pipeline(model: Any, eye: Lens, light: Tensor) -> tuple[Callable[..., Any], Tensor]:
-    """The model as a function of light, and light (n, 3, h, w) where and as it computes."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    like = next((p for p in parameters if p.is_floating_point()), torch.zeros(()))
-    x = light.to(like.device, like.dtype)
-    if isinstance(model, nn.Module) and not compiled(model):
-        return Pipeline(model, eye), x
-    return lambda light: model(eye.numbers(light)), x
-
-
-def compiled(model: nn.Module) -> bool:
-    """Whether the engine calls the module as it is, its parameters out of reach."""
-    return hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule)
+# ---------------------------------------------------------------------- back to the picture
 
 
 def _develop(a: Attribution, view: View, predictions: Predictions) -> Attribution:
