@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from intgrad._types import flatten
@@ -215,10 +216,11 @@ def report_missed(reports: Sequence[BaselineReport], strict: bool) -> None:
         return
     found = [a for several in missed.values() for a in several]
     rows = sum(int((~a.converged).sum()) for a in found)
-    worst = max(float(a.error.max()) for a in found)
+    worst = float(torch.cat([a.error for a in found]).max())
+    known = f"an estimated error of up to {worst:.2g}" if worst == worst else "an unknown error"
     message = NotConverged(
-        f"{', '.join(missed)}: {rows} of {sum(map(len, found))} rows have an estimated error of up to "
-        f"{worst:.2g}, above the tolerance of {max(float(a.tolerance.max()) for a in found):.2g}. "
+        f"{', '.join(missed)}: {rows} of {sum(map(len, found))} rows have {known}, above the tolerance "
+        f"of {max(float(a.tolerance.max()) for a in found):.2g}. "
         f"{remedy(found[0].recipe, max(int(a.backwards.max()) for a in found))}, "
         f"or accept it with a larger rtol."
     )

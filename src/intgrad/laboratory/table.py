@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -122,12 +123,11 @@ def survival(reports: Sequence[Any]) -> list[str]:
     kept = torch.cat([one.survivors.double().sum(1) / one.live.sum(1) for one in c])
     mass = torch.cat([one.mass.nanmean(1) for one in c])
     common = torch.cat([one.common.double().sum(1) / one.k for one in c])
-    lines = [
-        "",
+    said = (
         f"survives every baseline: the sign of {share(kept)} of the units, with {share(mass)} of the "
-        f"absolute",
-        f"values; {share(common)} of the largest",
-    ]
+        f"absolute values; {share(common)} of the largest"
+    )
+    lines = ["", *textwrap.wrap(said, 79)]
     rows = [(r, row) for r in reports for row in range(len(r))]
     lines += [survivors(r, row) for r, row in rows[:ROWS]]
     return [*lines, f"and {len(rows) - ROWS} more rows"] if len(rows) > ROWS else lines
