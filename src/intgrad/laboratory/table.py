@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from intgrad._types import flatten
-from intgrad.headline import percent, spread, targets
+from intgrad.headline import percent, spread
 
 LONGEST = 18  # letters of a baseline's name
 TOP = 16  # and of a class
@@ -33,7 +33,7 @@ def summary(reports: Sequence[Any]) -> str:
 def head(reports: Sequence[Any]) -> list[str]:
     """What was explained, and how."""
     first, rows = reports[0].members[0], sum(map(len, reports))
-    said = list(dict.fromkeys(targets(r.members[0]) for r in reports))
+    said = list(dict.fromkeys(name for r in reports for name in r.members[0].targets))
     more = f" and {len(said) - 1} more" if len(said) > 1 else ""
     output = torch.cat([r.members[0].output for r in reports])
     return [
