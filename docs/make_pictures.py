@@ -74,8 +74,9 @@ def baselines() -> None:
         found.model, found.processor, cat, baselines=named, labels=found.labels, quadrature=quick
     )
     figure = Figure(figsize=(9, 3.7), layout="constrained")
-    shown = zip(figure.subplots(2, 5).flat, report.names, report.pictures, report.standings)
-    for axis, name, pixels, said in shown:
+    axes = figure.subplots(2, 5).flat
+    parts = zip(axes, report.names, report.pictures, report.standings, strict=True)
+    for axis, name, pixels, said in parts:
         axis.imshow(pixels.numpy())
         seen = found.labels[int(said.top)].split(",")[0]
         axis.set_title(f"{name}\n{seen}, entropy {float(said.entropy):.2f}", fontsize=7)

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.integral import LineIntegral
-from intgrad.integrand import AveragedGradient, BareGradient, GradientVelocity, Summed
+from intgrad.integrand import (
+    AveragedGradient,
+    BareGradient,
+    DecisionGradient,
+    GradientVelocity,
+    SquaredShares,
+    Summed,
+)
 from intgrad.model.regions import Regions
 from intgrad.path import Curves, Straight
 from intgrad.path.curve import bind, travel
@@ -24,6 +31,20 @@ from nets import integrated_gradients, noise
 
 PATHS = [
     ig.Straight(),
+    ig.ScaleSpace(2.0),
+    ig.ScaleSpace(3.0, power=0.5, axes=(2,)),
+    ig.Spectral(0.4),
+    ig.Spectral(1.0),
+    ig.Guided(5),
+]
+DATA_PATHS = [  # hold tensors
+    ig.Polyline(noise(2, 4, seed=14)),
+]
+MASKED = [  # traced into curves that speak for some features, or that are weighed
+    ig.Sequential(),
+    ig.Permutation(),
+    ig.Permutation(samples=3),
+    ig.Left(),
 ]
 BASELINES = [
     ig.Zeros(),
@@ -31,9 +52,17 @@ BASELINES = [
     ig.Blurred(1.5),
     ig.Uniform(-1.0, 1.0, samples=3),
     ig.Gaussian(0.1, 0.5, samples=3),
+    ig.Around(0.3, samples=3),
+    ig.BlackAndWhite(),
+    ig.Invert(),
 ]
 DATA_BASELINES = [  # hold tensors, which a file describes by their digest
     ig.Dataset(noise(3, 2, 5, seed=11)),
+    ig.Dataset(noise(4, 2, 5, seed=12), nearest=2, weights=[1.0, 2.0, 0.5, 1.0]),
+    ig.Mean(noise(4, 2, 5, seed=13)),
+]
+MODEL_BASELINES = [  # ask the model for their starts
+    ig.Boundary(),
 ]
 TOKEN_BASELINES = [
     ig.MaskToken(3, keep=(0, 1)),
@@ -61,6 +90,9 @@ SAMPLERS = [  # exact on a linear model up to the error they tell
     ig.Lattice(240),
     ig.Lattice(replicates=6, rtol=0.02),
 ]
+STEPPED = [  # rules for curves on which one feature moves
+    ig.Differences(),
+]
 POINTS = [  # rules that approximate no integral: nothing to be complete about
     ig.At(1.0),
     ig.At(0.25),
@@ -70,6 +102,9 @@ INTEGRANDS = [
     BareGradient(),
     AveragedGradient(),
     Summed(),
+    DecisionGradient(),
+    SquaredShares(),
+    SquaredShares(published=True),
 ]
 DTYPES = [torch.float64, torch.float32]
 
@@ -182,7 +217,7 @@ def check_value(part: object) -> None:
     twin = copy.deepcopy(part)
     assert twin == part
     assert hash(twin) == hash(part)
-    lost = part in DATA_BASELINES
+    lost = part in [*DATA_BASELINES, *DATA_PATHS]
     assert ("lost" in json.dumps(describe(part))) == lost, f"{part} holds what a file cannot"
 
 
@@ -194,12 +229,22 @@ def check_path(path: object) -> None:
     if hasattr(path, "trace"):
         check_trace(path)
         return
-    for dtype in DTYPES:
-        for shape in ((6, 3), (6, 2, 3, 2)):
-            start, end = (noise(*shape, seed=s, dtype=dtype) for s in (1, 2))
+    shapes = ((6, 3), (6, 2, 3, 2)) if isinstance(path, ig.Straight) else ((6, 2, 3, 5),)
+    for shape in shapes:
+        for dtype in DTYPES:
+            start, end = ends_for(path, shape, dtype)
             _check_ends(path, start, end)
             _check_rows_alone(path, start, end)
-    _check_velocity(path, noise(6, 3, seed=1).double(), noise(6, 3, seed=2).double())
+        _check_velocity(path, *ends_for(path, shape, torch.float64))
+
+
+def ends_for(path: object, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Two ends of each of six curves; a path with a place of its own to begin at begins there."""
+    start, end = (noise(*shape, seed=s, dtype=dtype) for s in (1, 2))
+    if isinstance(path, ig.ScaleSpace):
+        curves = ig.Blurred(path.max_sigma, path.axes)((end,), torch.arange(6), 0)
+        (start,) = curves.start.points
+    return start, end
 
 
 def _check_ends(path, start: Tensor, end: Tensor) -> None:
@@ -251,8 +296,24 @@ def _moved(curves: Curves) -> Tensor:
 
 def check_baseline(baseline, x: Tensor) -> None:
     """Curves end at x, their weights sum to one a row, and a row draws what it draws alone."""
-    before, rows = x.clone(), torch.arange(len(x))
-    curves = baseline((x,), rows, 7)
+    _check_curves(lambda some: baseline((some,), torch.arange(len(some)), 7), x)
+
+
+def check_model_baseline(baseline, model: nn.Module, x: Tensor) -> None:
+    """The same of a baseline that asks the model, whose rows have the same bytes in any slot."""
+
+    def trace(some: Tensor) -> Curves:
+        kept = []
+        rule = lambda integral: kept.append(integral.curves) or ig.Midpoint(1)(integral)  # noqa: E731
+        ig.attribute(model, some, baseline=baseline, quadrature=rule, seed=7, width=len(x))
+        return kept[0]
+
+    _check_curves(trace, x)
+
+
+def _check_curves(trace, x: Tensor) -> None:
+    before = x.clone()
+    curves = trace(x)
     every = torch.arange(len(curves))
     (start,), (end,) = curves.start.take(every), curves.end.take(every)
     assert torch.equal(x, before), "the baseline wrote into x"
@@ -260,10 +321,9 @@ def check_baseline(baseline, x: Tensor) -> None:
     assert (start.dtype, start.shape) == (x.dtype, end.shape)
     mass = torch.zeros(len(x), dtype=torch.float64).index_add(0, curves.row, curves.weight)
     assert curves.mask is not None or torch.allclose(mass, torch.ones_like(mass), atol=1e-12)
-    again = baseline((x,), rows, 7)
-    assert torch.equal(again.start.take(every)[0], start), "the same seed draws something else"
+    assert torch.equal(trace(x).start.take(every)[0], start), "the same seed draws something else"
     for i in range(len(x)):
-        alone = baseline((x[i : i + 1],), rows[:1], 7)
+        alone = trace(x[i : i + 1])
         mine = alone.start.take(torch.arange(len(alone)))[0]
         assert torch.equal(mine, start[curves.row == i]), "a row's start depends on its batch"
 

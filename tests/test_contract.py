@@ -14,17 +14,22 @@ import intgrad as ig
 from contract import (
     BASELINES,
     DATA_BASELINES,
+    DATA_PATHS,
     DTYPES,
     INTEGRANDS,
+    MASKED,
+    MODEL_BASELINES,
     PATHS,
     PIECEWISE,
     POINTS,
     QUADRATURES,
     SAMPLERS,
+    STEPPED,
     TARGETS,
     TOKEN_BASELINES,
     check_baseline,
     check_integrand,
+    check_model_baseline,
     check_path,
     check_quadrature,
     check_sampler,
@@ -40,21 +45,38 @@ from nets import noise
 
 pytestmark = pytest.mark.filterwarnings("ignore::intgrad.NotConverged")
 
+MISSED = 1e-5  # of the norm: two kinks in a fraction of a panel, which it and its halves both miss
 TOLD = 3  # the true error is at most so many times the one that is told
 STUDENT = {4: 12.9, 6: 6.9, 8: 5.4}  # where that is a standard error: t of R - 1 degrees, at 99.9 %
 NETS = {"smooth": smooth_net, "kinked": kinked_net}
 RECIPE_PARTS = [
-    *(("path", p) for p in PATHS),
-    *(("baseline", p) for p in (*BASELINES, *TOKEN_BASELINES)),
-    *(("quadrature", p) for p in (*QUADRATURES, *SAMPLERS, *PIECEWISE, *POINTS)),
+    *(("path", p) for p in (*PATHS, *MASKED)),
+    *(("baseline", p) for p in (*BASELINES, *TOKEN_BASELINES, *MODEL_BASELINES)),
+    *(("quadrature", p) for p in (*QUADRATURES, *SAMPLERS, *PIECEWISE, *STEPPED, *POINTS)),
     *(("integrand", p) for p in INTEGRANDS),
 ]
 VALUES = [part for _, part in RECIPE_PARTS] + [t for t, _ in TARGETS if is_dataclass(t)]
-VALUES += DATA_BASELINES
+VALUES += [*DATA_BASELINES, *DATA_PATHS]
 ALL_BASELINES = [*BASELINES, *DATA_BASELINES]
-EVERY = list(itertools.product(PATHS, ALL_BASELINES, [*QUADRATURES, *SAMPLERS], DTYPES))
+FEW = [ig.Constant(0.5), ig.Uniform(-1.0, 1.0, samples=3), DATA_BASELINES[1]]
+RULES = [*QUADRATURES, *SAMPLERS]
+
+
+def starts(path):
+    """Baselines from which a path is tried: its own, a few, or all."""
+    if isinstance(path, ig.ScaleSpace):
+        return [ig.Blurred(path.max_sigma, path.axes)]
+    return ALL_BASELINES if isinstance(path, ig.Straight) else FEW
+
+
+EVERY = [
+    parts for path in PATHS for parts in itertools.product([path], starts(path), RULES, DTYPES)
+]
 LINES = [path for path in PATHS if getattr(path, "straight", False)]
 KINKED = [*EVERY, *itertools.product(LINES, ALL_BASELINES, PIECEWISE, DTYPES)]
+SOME = [
+    p for p in KINKED if p[0] in LINES or p[2] in (ig.Automatic(), ig.Adaptive(), ig.Lattice(240))
+]
 each = functools.partial(pytest.mark.parametrize, ids=name)
 
 
@@ -85,7 +107,7 @@ def test_a_part_that_holds_data_is_written_down_by_its_digest(part):
         again.baseline(())
 
 
-@each("path", PATHS)
+@each("path", [*PATHS, *DATA_PATHS])
 def test_a_path_meets_its_ends_at_its_own_velocity(path):
     check_path(path)
 
@@ -99,6 +121,12 @@ def test_a_baseline_starts_every_row_alone_and_ends_at_x(baseline, dtype):
 @each("baseline", TOKEN_BASELINES)
 def test_a_baseline_of_tokens_starts_every_row_alone_and_ends_at_x(baseline):
     check_baseline(baseline, torch.tensor([[0, 4, 5, 1], [0, 6, 3, 1]]))
+
+
+@each("baseline", MODEL_BASELINES)
+@each("dtype", DTYPES)
+def test_a_baseline_that_asks_the_model_starts_every_row_alone_and_ends_at_x(baseline, dtype):
+    check_model_baseline(baseline, summed_net(dtype), noise(3, 2, 5, dtype=dtype))
 
 
 @each("rule", [*QUADRATURES, *PIECEWISE, *POINTS])
@@ -141,8 +169,9 @@ def test_a_target_is_what_its_definition_says(target, definition):
 @functools.cache
 def truth(net, path, baseline):
     """The values in float64 by a rule far finer than those under test."""
-    kinked = ig.Exact() if path in LINES else ig.PanelAveraged(1024)
-    rule = ig.GaussLegendre(200) if net == "smooth" else kinked
+    kinked = ig.Exact() if path in LINES else ig.PanelAveraged(4096)
+    bent = path == ig.Spectral(0.4)  # its gates have kinks in t
+    rule = ig.GaussLegendre(200) if net == "smooth" and not bent else kinked
     model, x = NETS[net](torch.float64), noise(3, 2, 5, dtype=torch.float64)
     return ig.attribute(model, x, target=1, path=path, baseline=baseline, quadrature=rule).values
 
@@ -167,10 +196,11 @@ def test_the_error_that_is_told_covers_the_error_that_is_made(net, path, baselin
     assert bool((a.residual.abs() <= (a.error + rounding) * norm).all())
     made = magnitude((a.values.double() - truth(net, path, baseline),)) / norm
     told = STUDENT[rule.replicates] if rule in SAMPLERS else TOLD
-    assert bool((made <= told * a.error + rounding + 1e-12).all())
+    missed = MISSED if net == "kinked" and isinstance(rule, ig.PanelAveraged) else 1e-12
+    assert bool((made <= told * a.error + rounding + missed).all())
 
 
-@each(("path", "baseline", "rule", "dtype"), KINKED)
+@each(("path", "baseline", "rule", "dtype"), SOME)
 def test_the_width_of_a_call_changes_rounding_alone(path, baseline, rule, dtype):
     wide = asked("kinked", path, baseline, rule, dtype)
     for width in (1, 3):
@@ -179,7 +209,7 @@ def test_the_width_of_a_call_changes_rounding_alone(path, baseline, rule, dtype)
         assert bool((moved <= wide.floor + narrow.floor).all())
 
 
-@each(("path", "baseline", "rule", "dtype"), KINKED)
+@each(("path", "baseline", "rule", "dtype"), SOME)
 def test_the_same_call_gives_the_same_bytes(path, baseline, rule, dtype):
     a, b = (f("kinked", path, baseline, rule, dtype) for f in (asked, ask))
     assert torch.equal(a.values, b.values)
@@ -204,7 +234,7 @@ def summed_net(dtype: torch.dtype) -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-@each(("path", "baseline", "rule", "dtype"), KINKED)
+@each(("path", "baseline", "rule", "dtype"), SOME)
 def test_at_a_given_width_a_row_does_not_know_its_batch(path, baseline, rule, dtype):
     model, x = summed_net(dtype), noise(3, 2, 5, dtype=dtype)
     recipe = Recipe(path=path, baseline=baseline, quadrature=rule)

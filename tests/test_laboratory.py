@@ -285,6 +285,14 @@ def test_a_distribution_that_the_rule_draws_is_one_of_the_baselines() -> None:
     assert all(0 < s.entropy.item() < 1 for s in report.standings)
 
 
+def test_at_the_boundary_the_explained_class_ties_with_another() -> None:
+    net, x = gelu_mlp(dtype=D), noise(2, 6, dtype=D)
+    report = ig.baseline_report(net, x, baselines=[ig.Zeros(), ig.Boundary()])
+    said = report.standings[1]
+    assert torch.allclose(said.probability, said.top_probability, atol=1e-6)
+    assert report.names[1].startswith("Boundary(")
+
+
 def test_tokens_and_zero_embeddings_are_compared_token_by_token() -> None:
     net, ids = tiny_transformer(), torch.tensor([[1, 5, 6, 7, 2], [1, 8, 9, 3, 2]])
     names = {"mask": ig.MaskToken(3, keep=(1, 2)), "zero": ig.Zeros()}
@@ -584,6 +592,18 @@ def test_baselines_of_pictures_are_shown_and_asked_on_the_crop_the_model_sees() 
     html = page(reports)
     assert html.count("<img") == 2 * (2 * 3 + 1)  # each baseline and its heat, and what survives
     assert "seen as class" in html
+
+
+def test_several_starts_and_starts_that_the_model_is_asked_for_are_baselines_of_pictures() -> None:
+    ends = {"black": ig.Zeros(), "white": ig.Constant(1.0), "both": ig.BlackAndWhite()}
+    reports = photos(baselines=ends)
+    black, white, both = (s.probability.item() for s in reports[0].standings)
+    assert both == pytest.approx((black + white) / 2)
+    assert len(reports[0].pictures) == 3
+    asked = photos(baselines={"black": ig.Zeros(), "other class": ig.Boundary()})
+    assert [r.pictures for r in asked] == [(), ()]  # the boundary lies on the crop
+    assert all(r.standings[1].probability.item() == pytest.approx(0.5, abs=1e-3) for r in asked)
+    assert page(asked).count("<img") == 2 * (2 + 1)
 
 
 def test_pixels_are_compared_where_one_asks_for_them() -> None:

@@ -16,6 +16,7 @@ from intgrad.baseline import (
     Uniform,
     Zeros,
 )
+from intgrad.boundary import Boundary
 from intgrad.errors import (
     InputError,
     IntgradError,
@@ -66,6 +67,7 @@ __all__ = [
     "BaselineReport",
     "BlackAndWhite",
     "Blurred",
+    "Boundary",
     "Constant",
     "Dataset",
     "Differences",

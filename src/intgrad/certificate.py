@@ -177,6 +177,7 @@ def circumstances(
         notes = (f"the model ran on copies of its parameters in {name_of(oracle.dtype)}", *notes)
     if oracle.differentiable or (oracle.coverage is not None and oracle.coverage.fused):
         notes = ("fused attention ran as its mathematical form", *notes)
+    notes = (*notes, *oracle.notes)
     return Run(
         rule=estimate.rule,
         rtol=estimate.rtol,

@@ -10,23 +10,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from intgrad.attribute import attribute
 from intgrad.attribution import Attribution
-from intgrad.baseline import Zeros
 from intgrad.certificate import report_convergence
-from intgrad.errors import NotConverged, TargetError, Unsupported
-from intgrad.image.lens import lens
-from intgrad.image.pipeline import Starts, pipeline
-from intgrad.image.pull_back import pull_back, pull_back_error
+from intgrad.errors import NotConverged, TargetError
+from intgrad.image.develop import develop
+from intgrad.image.lens import Lens, lens
+from intgrad.image.origin import Origin, recipe_of
 from intgrad.image.squares import squares
-from intgrad.image.view import Source, View, look, several, shown
-from intgrad.integrand import GradientVelocity
+from intgrad.image.view import Source, look, several, shown
 from intgrad.laboratory import (
     BaselineReport,
     Standing,
@@ -38,10 +34,9 @@ from intgrad.laboratory import (
 )
 from intgrad.model.scores import entry_of
 from intgrad.naming import labels_of, named, top
-from intgrad.path import Straight
 from intgrad.quadrature import Automatic
+from intgrad.quadrature.tolerance import is_half
 from intgrad.recipe import Recipe
-from intgrad.subject import Picture, Predictions
 
 __all__ = ["baseline_report", "explain", "squares"]
 
@@ -106,22 +101,27 @@ def explain(
         A processor that does not normalise each channel by a straight line; another location.
     """
     rule = quadrature or getattr(call.get("recipe"), "quadrature", Automatic())
-    ask, baseline = _recipe(call, baseline, stricter(rule))
+    how = recipe_of(call, baseline, rule)
     eye = lens(processor)
-    views = look(several(pictures), eye, baseline, int(call.get("seed", 0)))
-    net, x = pipeline(model, eye, torch.stack([v.light for v in views]))
+    origin = Origin.of(how)
+    looks = [look(several(pictures), eye, b, int(call.get("seed", 0))) for b in origin.shown]
+    net, x = pipeline(model, eye, torch.stack([v.light for v in looks[0]]))
     strict = bool(call.pop("strict", False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConverged)  # judged below, on the picture's own pixels
-        a = ask(Starts.of(views))(net, x, target=target, **call)
+        finer = how.but(baseline=origin.asked(looks), quadrature=stricter(rule, x.dtype))
+        a = finer(net, x, target=target, **call)
     names = labels_of(model, labels)
     said = tuple(named(t, names) for t in a.targets)
-    asked = a.recipe.but(baseline=baseline, quadrature=rule)
-    met = getattr(stricter(rule), "rtol", None) == a.run.rtol
+    start = a.recipe.baseline if origin.named is None else origin.named
+    asked = a.recipe.but(baseline=start, quadrature=rule)
+    met = getattr(finer.quadrature, "rtol", None) == a.run.rtol
     run = replace(a.run, rtol=rule.rtol) if met else a.run
     a = replace(a, recipe=asked, run=run, targets=said)
     tops = [top(model, _scores(net, one[None]), names) for one in x]
-    found = [_develop(a.select(i), view, tops[i]) for i, view in enumerate(views)]
+    found = [
+        develop(a.select(i), views, tops[i]) for i, views in enumerate(zip(*looks, strict=True))
+    ]
     report_convergence(found, strict)
     return found
 
@@ -164,16 +164,15 @@ def baseline_report(
     sources, eye = several(pictures), lens(processor)
     given = {n: call[n] for n in ("seed", "width", "dtype") if n in call}
 
-    def answer(baseline: Any) -> tuple[list[Attribution], Standing | None, list[View]]:
-        how = {"target": target, "baseline": baseline, **call}
-        found = explain(model, processor, sources, **how)
-        start = found[0].recipe.baseline
-        views = look(sources, eye, start, int(call.get("seed", 0)))
-        net, x = pipeline(model, eye, torch.stack([v.light for v in views]))
-        return found, standing(Recipe(baseline=Starts.of(views)), net, x, target, **given), views
+    def answer(baseline: Any) -> tuple[list[Attribution], Standing | None, list[Tensor]]:
+        found = explain(model, processor, sources, target=target, baseline=baseline, **call)
+        origin = Origin.of(found[0].recipe)
+        looks = [look(sources, eye, b, int(call.get("seed", 0))) for b in origin.shown]
+        net, x = pipeline(model, eye, torch.stack([v.light for v in looks[0]]))
+        said = standing(Recipe(baseline=origin.asked(looks)), net, x, target, **given)
+        return found, said, [shown(v, eye) for v in looks[0]] if origin.outside else []
 
-    members, said, views = zip(*each(named, answer), strict=True)
-    own = {"labels": tuple(labels_of(model, call.get("labels")))}
+    members, said, starts = zip(*each(named, answer), strict=True)
     reports = [
         BaselineReport.of(
             list(named),
@@ -181,8 +180,8 @@ def baseline_report(
             [s and s.select(i) for s in said],
             squares() if group is None else grouping(group),
             k,
-            pictures=tuple(shown(v[i], eye) for v in views),
-            **own,
+            labels=tuple(labels_of(model, call.get("labels"))),
+            pictures=tuple(drawn[i] for drawn in starts) if all(starts) else (),
         )
         for i in range(len(sources))
     ]
@@ -190,54 +189,47 @@ def baseline_report(
     return reports
 
 
-# ---------------------------------------------------------------------- back to the picture
+# ---------------------------------------------------------------------- to the engine and back
 
 
-def _develop(a: Attribution, view: View, predictions: Predictions) -> Attribution:
-    """One row, on the picture's own pixels."""
-    run = replace(a.run, notes=(*a.run.notes, view.note))
-    a = replace(a, subjects=(Picture(view.name, view.pixels, predictions),), run=run)
-    if view.grid is None:
-        return a
-    chain = isinstance(a.recipe.path, Straight) and isinstance(a.recipe.integrand, GradientVelocity)
-    values = _channels(partial(pull_back, straight=chain), a.values, view)
-    wrong = None
-    if a.error_map is not None:
-        wrong = _channels(pull_back_error, a.error_map, view)
-    return a.carried(values, wrong)
+class Pipeline(nn.Module):
+    """Normalise, then the net: a module, so that the engine finds the net's parameters."""
+
+    def __init__(self, net: nn.Module, eye: Lens) -> None:
+        super().__init__()
+        self.net, self.eye = net, eye
+
+    def forward(self, light: Tensor) -> Any:
+        """Whatever the net returns for a picture of this light."""
+        return self.net(self.eye.numbers(light))
 
 
-def _channels(back: Callable[..., Tensor], values: Tensor, view: View) -> Tensor:
-    """`back` on each channel, one at a time: the float64 maps of a large picture are large."""
-    each = values.detach().cpu().double().unbind(-3)
-    parts = [back(part, view.channel(c)).to(values.dtype) for c, part in enumerate(each)]
-    return torch.stack(parts, -3).to(values.device)
+def pipeline(model: Any, eye: Lens, light: Tensor) -> tuple[Callable[..., Any], Tensor]:
+    """The model as a function of light, and light (n, 3, h, w) where and as it computes."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    like = next((p for p in parameters if p.is_floating_point()), torch.zeros(()))
+    x = light.to(like.device, like.dtype)
+    if isinstance(model, nn.Module) and not compiled(model):
+        return Pipeline(model, eye), x
+    return lambda light: model(eye.numbers(light)), x
+
+
+def compiled(model: nn.Module) -> bool:
+    """Whether the engine calls the module as it is, its parameters out of reach."""
+    return hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule)
 
 
 # ---------------------------------------------------------------------- words for it
 
 
-def _recipe(call: dict[str, Any], baseline: Any, quadrature: Any) -> tuple[Callable[..., Any], Any]:
-    """How to ask once the starts are known; and the baseline as its user named it."""
-    recipe = call.pop("recipe", None)
-    at = call.pop("at", getattr(recipe, "at", "input"))
-    if call.get("differentiable") or at != "input":
-        raise Unsupported(
-            "pictures are explained at their pixels, and outside a loss; for another location, or "
-            "differentiable=True, call intgrad.attribute on the processor's tensors."
-        )
-    given = {"quadrature": quadrature, **{n: call.pop(n, None) for n in ("path", "integrand")}}
-    parts = {n: p for n, p in given.items() if p is not None}
-    start = getattr(recipe, "baseline", None) if baseline is None else baseline
-    start = Zeros() if start is None else start
-    if recipe is None:
-        return lambda starts: partial(attribute, baseline=starts, **parts), start
-    return lambda starts: recipe.but(baseline=starts, **parts), start
+def stricter(rule: Any, dtype: torch.dtype) -> Any:
+    """A rule that stops by itself, told to go further: carrying back to a picture's grid adds error.
 
-
-def stricter(rule: Any) -> Any:
-    """A rule that stops by itself, told to go further: carrying back to a picture's grid adds error."""
-    return replace(rule, rtol=MARGIN * rule.rtol) if hasattr(rule, "max_evaluations") else rule
+    In half types it is rounding that says how far it can go.
+    """
+    if is_half(dtype) or not hasattr(rule, "max_evaluations"):
+        return rule
+    return replace(rule, rtol=MARGIN * rule.rtol)
 
 
 def _scores(net: Callable[..., Any], x: Tensor) -> Tensor | None:

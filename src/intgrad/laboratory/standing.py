@@ -11,7 +11,7 @@ from torch import Tensor
 
 from intgrad._types import chunks
 from intgrad.baseline import parts_of, populated
-from intgrad.begin import begin
+from intgrad.begin import begin, scores_entry
 from intgrad.caller import calm
 from intgrad.errors import TargetError
 from intgrad.model.bound import Bound
@@ -78,7 +78,8 @@ def standing(
     Scores that are probabilities already (not negative, adding up to 1) are taken as they are, others
     go through a softmax. Costs a forward a row, and one for each of the baseline's points.
     """
-    entry = getattr(as_target(target), "entry", None)
+    wanted = as_target(target)
+    entry = scores_entry(wanted)
     with calm(model, False):
         asked = {"width": None, "dtype": None, **how, "differentiable": False}
         oracle = opened(recipe, model, x, given, None, **asked)
@@ -94,7 +95,7 @@ def standing(
         oracle.bound, oracle.features = bound, features  # not `bind`: no gradient is wanted
         parts = parts_of(recipe.baseline)
         curves = [
-            begin(populated(part, recipe.quadrature)[0], oracle, seed, read) for part in parts
+            begin(populated(part, recipe.quadrature)[0], oracle, seed, wanted) for part in parts
         ]
         return _gathered(oracle, curves, explained(target, scores))
 

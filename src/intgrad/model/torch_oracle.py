@@ -52,6 +52,8 @@ class TorchOracle:
         finds one from the memory a single row keeps for its backward pass.
     dtype
         What the model is made to compute in for this call; None for its own.
+    notes
+        What the certificate should say of how it was asked.
     """
 
     model: Callable[..., Any]
@@ -65,6 +67,7 @@ class TorchOracle:
     dtype: torch.dtype | None = None
     bound: Bound | None = None
     features: Point = ()
+    notes: list[str] = field(default_factory=list)
     width: int = field(init=False)
     padded: bool = field(init=False)
     copies: bool = field(init=False, default=False)
