@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,7 @@ def compare(
     checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked, starts: Sequence[Start]
 ) -> list[ig.BaselineReport]:
     """Hand the inputs to their front, to be explained from several baselines."""
+    import_module("intgrad.report.baselines_figure")  # says at once if there is no matplotlib
     named = {start.value: made(start) for start in starts}
     with rows_bar(first_rows(inputs, asked, starts)) as tick:
         report = front(checkpoint).baseline_report

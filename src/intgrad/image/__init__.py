@@ -30,6 +30,7 @@ from intgrad.laboratory import (
     grouping,
     names_of,
     report_missed,
+    row_by_row,
     standing,
 )
 from intgrad.model.scores import entry_of
@@ -173,18 +174,9 @@ def baseline_report(
         return found, said, [shown(v, eye) for v in looks[0]] if origin.outside else []
 
     members, said, starts = zip(*each(named, answer), strict=True)
-    reports = [
-        BaselineReport.of(
-            list(named),
-            [found[i] for found in members],
-            [s and s.select(i) for s in said],
-            squares() if group is None else grouping(group),
-            k,
-            labels=tuple(labels_of(model, call.get("labels"))),
-            pictures=tuple(drawn[i] for drawn in starts) if all(starts) else (),
-        )
-        for i in range(len(sources))
-    ]
+    gather = squares() if group is None else grouping(group)
+    names, drawn = labels_of(model, call.get("labels")), starts if all(starts) else ()
+    reports = row_by_row(list(named), members, said, gather, k, names, drawn)
     report_missed(reports, strict)
     return reports
 

@@ -7,6 +7,7 @@ from intgrad.laboratory.ask import (
     names_of,
     refuse_several,
     report_missed,
+    row_by_row,
 )
 from intgrad.laboratory.consensus import Consensus
 from intgrad.laboratory.result import BaselineReport
@@ -23,6 +24,7 @@ __all__ = [
     "names_of",
     "refuse_several",
     "report_missed",
+    "row_by_row",
     "standing",
     "summary",
 ]

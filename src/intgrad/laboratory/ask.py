@@ -17,7 +17,7 @@ from intgrad.certificate import remedy
 from intgrad.ensemble import pin_to
 from intgrad.errors import InputError, ModelError, NotConverged, Unsupported
 from intgrad.laboratory.result import BaselineReport
-from intgrad.laboratory.standing import standing
+from intgrad.laboratory.standing import Standing, standing
 from intgrad.recipe import Recipe, show
 
 Found = TypeVar("Found")
@@ -165,6 +165,30 @@ def each(baselines: Mapping[str, Any], answer: Callable[[Any], Found]) -> list[F
         except (InputError, ModelError, Unsupported) as error:
             raise type(error)(f"baseline {name!r}: {error}") from error
     return found
+
+
+def row_by_row(
+    names: Sequence[str],
+    members: Sequence[Sequence[Attribution]],
+    said: Sequence[Standing | None],
+    group: Callable[[Attribution], Attribution],
+    k: int | None,
+    labels: Sequence[str],
+    pictures: Sequence[Sequence[Tensor]] = (),
+) -> list[BaselineReport]:
+    """A report for each picture or text: all but names and labels are one a baseline."""
+    return [
+        BaselineReport.of(
+            names,
+            [found[i] for found in members],
+            [s and s.select(i) for s in said],
+            group,
+            k,
+            labels=tuple(labels),
+            pictures=tuple(drawn[i] for drawn in pictures),
+        )
+        for i in range(len(members[0]))
+    ]
 
 
 def refuse_several(

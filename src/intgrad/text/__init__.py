@@ -24,6 +24,7 @@ from intgrad.laboratory import (
     grouping,
     names_of,
     report_missed,
+    row_by_row,
     standing,
 )
 from intgrad.model.checks import refuse_training
@@ -146,17 +147,10 @@ def baseline_report(
         return found, standing(recipe, model, ids, target, given=given, **how)
 
     members, said = zip(*each(named, answer), strict=True)
-    reports = [
-        BaselineReport.of(
-            list(named),
-            [found[i] for found in members],
-            [s and s.select(i) for s in said],
-            words if group is None else grouping(group),
-            k,
-            labels=tuple(labels_of(model, call.get("labels"))),
-        )
-        for i in range(len(lines))
-    ]
+    gather = words if group is None else grouping(group)
+    reports = row_by_row(
+        list(named), members, said, gather, k, labels_of(model, call.get("labels"))
+    )
     report_missed(reports, strict)
     return reports
 
