@@ -26,6 +26,7 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
+from intgrad.laboratory import BaselineReport, baseline_report
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
     Guided,
@@ -64,6 +65,7 @@ __all__ = [
     "At",
     "Attribution",
     "Automatic",
+    "BaselineReport",
     "BlackAndWhite",
     "Blurred",
     "Boundary",
@@ -109,6 +111,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "baseline_report",
     "load_all",
     "methods",
     "save_all",
