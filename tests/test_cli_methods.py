@@ -39,7 +39,7 @@ def net(steep=1):
     return Checkpoint(nn.Sequential(*parts), see, ("dark", "light"), "image", "net")
 
 def rough():
-    return net(30)
+    return net(60)
 
 def reader():
     return Checkpoint(nn.Linear(2, 2), None, ("dark", "light"), "text", "reader")
@@ -189,8 +189,18 @@ def test_a_method_begins_where_it_is_told(command: Command, here: Path) -> None:
 @pytest.mark.parametrize("name", ["blur_ig", "big", "saliency", "smooth_grad", "gradient_x_input"])
 def test_a_method_with_a_start_of_its_own_takes_no_other(command: Command, name: str) -> None:
     done = command(*PICTURE, "--method", name, "--baseline", "white")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert re.fullmatch(rf"intgrad: --baseline white: {name} leaves no choice .*\.\n", done.stderr)
+    several = command(*PICTURE, "--method", name, "--baselines", "black,white")
+    for said in (done, several):
+        assert (said.exit_code, said.stdout) == (2, "")
+        assert re.fullmatch(rf"intgrad: {name} leaves no choice of a baseline.*\.\n", said.stderr)
+
+
+def test_a_method_is_compared_from_several_baselines(command: Command, here: Path) -> None:
+    done = command(*PICTURE, "--method", "idgi", "--baselines", "black,white")
+    assert done.exit_code == 0
+    black, white = storage.load(here / NUMBERS, Attribution, Run)
+    assert black.recipe == ig.methods.idgi(baseline=ig.Zeros())
+    assert white.recipe == ig.methods.idgi(baseline=ig.Constant(1.0))
 
 
 def test_a_start_that_is_the_methods_own_may_be_named(command: Command, here: Path) -> None:
@@ -235,8 +245,8 @@ def test_a_method_without_an_integral_has_no_nodes(
 
 
 def test_what_helps_a_row_that_has_not_converged(command: Command) -> None:
-    done = command("explain", "own:rough", "a.png", "--method", "var_grad")
-    assert "ig.methods.var_grad(samples=200) halves the error" in done.stderr
+    done = command("explain", "own:rough", "a.png", "--method", "smooth_grad")
+    assert "ig.methods.smooth_grad(samples=200) halves the error" in done.stderr
     fine = command(*PICTURE, "--method", "left_ig", "--tolerance", 1e-14)
     assert "accept more error with a larger --tolerance" in fine.stderr
 

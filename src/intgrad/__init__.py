@@ -26,12 +26,14 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
+from intgrad.laboratory import BaselineReport, baseline_report
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
     Guided,
     Left,
     Permutation,
     Polyline,
+    PushedForward,
     ScaleSpace,
     Sequential,
     Spectral,
@@ -63,6 +65,7 @@ __all__ = [
     "At",
     "Attribution",
     "Automatic",
+    "BaselineReport",
     "BlackAndWhite",
     "Blurred",
     "Boundary",
@@ -92,6 +95,7 @@ __all__ = [
     "Permutation",
     "Polyline",
     "Probability",
+    "PushedForward",
     "Recipe",
     "RightRiemann",
     "ScaleSpace",
@@ -107,6 +111,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "baseline_report",
     "load_all",
     "methods",
     "save_all",

@@ -17,17 +17,21 @@ from intgrad.baseline import Blurred, as_baseline, parts_of
 from intgrad.caller import calm
 from intgrad.certificate import report_convergence
 from intgrad.errors import Unsupported
+from intgrad.layers import conductance
 from intgrad.model.bound import Pinned
+from intgrad.path import PushedForward
 from intgrad.question import ask, opened, pinned
 from intgrad.recipe import Recipe
 
-Several = Callable[..., Attribution]
+Several = Callable[..., Any]
 COSTS = ("forwards", "backwards", "evaluations")
 HELD = 1 << 27  # numbers of noisy copies' values that are held at a time
 
 
 def members(recipe: Recipe) -> Several | None:
     """How to answer a recipe that is several questions; None for one that is not."""
+    if isinstance(recipe.path, PushedForward):
+        return partial(conductance, recipe)
     if recipe.around is not None:
         return partial(shaken, recipe)
     if len(parts := parts_of(recipe.baseline)) > 1 or isinstance(recipe.baseline, list):

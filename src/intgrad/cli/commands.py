@@ -14,7 +14,18 @@ import typer
 
 from intgrad.cli import console, listing
 from intgrad.cli.family import recipe_of, remedy
-from intgrad.cli.request import DRAWS, MOST, As, Asked, Start, answer, load, sort_out
+from intgrad.cli.request import (
+    DRAWS,
+    MOST,
+    As,
+    Asked,
+    Start,
+    answer,
+    compare,
+    load,
+    sort_out,
+    starts_of,
+)
 from intgrad.methods import CATALOGUE
 
 MODEL = (
@@ -25,6 +36,10 @@ BASELINE = (
     "What an input is compared with. Pictures: black (the default), white, grey, blur, or noise "
     f"(the mean over {DRAWS} draws, at {DRAWS} times the cost). Text, where one must be named: mask, "
     "pad or unk (that token in place of each word), or zero (no embedding at all)."
+)
+BASELINES = (
+    "Several of these with commas between them, such as black,white,blur: explain from each, say what "
+    "the model sees in each, how far they agree, and which signs are the same under all."
 )
 TOLERANCE = (
     "The relative error to reach, 0.01 unless said: the rule takes as many gradients as each input "
@@ -41,6 +56,7 @@ EXAMPLES = """Examples:
   intgrad explain ./checkpoint *.jpg --target tabby --baseline blur
   intgrad explain ./bert --text "Who was Galileo?" --baseline mask
   intgrad explain ./checkpoint cat.jpg --method blur_ig
+  intgrad explain ./checkpoint cat.jpg --baselines black,white,grey,blur,noise
   intgrad explain my_package.models:make photo.png --as probability
 """
 
@@ -88,6 +104,7 @@ def explain(
     ] = None,
     as_: Annotated[As, typer.Option("--as", help="What of the class is explained.")] = As.logit,
     baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
+    baselines: Annotated[str | None, typer.Option(metavar="NAMES", help=BASELINES)] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help=METHOD)] = "integrated_gradients",
     tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
     nodes: Annotated[
@@ -111,17 +128,26 @@ def explain(
     """Explain what a model says of pictures or texts.
 
     A report, a picture of every attribution and all numbers go to a folder; a table says how sure
-    they are. Integrated gradients, from a baseline to the input, or another method.
+    they are. Integrated gradients, from a baseline to the input, or from several that are compared;
+    or another method.
     """
     with console.sentences():
         pictures, texts = sort_out(inputs or [], text or [])
-        recipe = recipe_of(method, baseline, nodes, tolerance, bool(pictures))
+        starts = starts_of(baselines, baseline, bool(pictures))
+        recipe = recipe_of(method, starts, nodes, tolerance, bool(pictures))
         asked = Asked(target, as_, recipe, width, seed)
         with console.notes():
             checkpoint = load(model, bool(pictures))
             console.prepare(out)
-            found = answer(checkpoint, pictures or texts, asked)
-        console.deliver(found, out, f"{checkpoint.name}: {len(pictures or texts)} explained")
+            several = starts if len(starts) > 1 else ()
+            reports = compare(checkpoint, pictures or texts, asked, several) if several else []
+            found = [] if several else answer(checkpoint, pictures or texts, asked)
+        title = f"{checkpoint.name}: {len(pictures or texts)} explained"
+        if several:
+            console.deliver_reports(reports, out, f"{title} from {len(several)} baselines")
+            found = [a for report in reports for a in report.members]
+        else:
+            console.deliver(found, out, title)
         missed = console.advise(found, remedy(found[0]))
     raise typer.Exit(1 if strict and missed else 0)
 

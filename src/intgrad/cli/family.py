@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from inspect import signature
@@ -54,9 +54,13 @@ OWN_PARTS: dict[tuple[str, bool], dict[str, Any]] = {
 
 
 def recipe_of(
-    name: str, start: Start | None, nodes: int | None, tolerance: float | None, pictures: bool
+    name: str,
+    starts: Sequence[Start],
+    nodes: int | None,
+    tolerance: float | None,
+    pictures: bool,
 ) -> ig.Recipe:
-    """The recipe that a method's name and the options stand for.
+    """The recipe that a method's name and the options stand for; of several baselines, the first's.
 
     Raises
     ------
@@ -66,23 +70,25 @@ def recipe_of(
     refuse_unknown(name)
     refuse_kind(name, pictures)
     recipe = CATALOGUE[name](**OWN_PARTS.get((name, pictures), {}))
-    begins = begin(name, start, pictures)
+    begins = begin(name, starts, pictures)
     own = recipe if begins is None else recipe.but(baseline=made(begins))
     return own.but(quadrature=rule_of(name, own, nodes, tolerance))
 
 
-def begin(name: str, start: Start | None, pictures: bool) -> Start | None:
+def begin(name: str, starts: Sequence[Start], pictures: bool) -> Start | None:
     """Where a method begins: as told, or at a place of its own (None where that is its own part)."""
     if "baseline" in takes(name):
-        refuse_baseline(start, pictures)
-        return start or Start.black
+        for start in starts or (None,):
+            refuse_baseline(start, pictures)
+        return starts[0] if starts else Start.black
     own = OWN_START.get((name, pictures))
-    if start not in (None, own):
-        instead = f" (it is {own.value})" if own else ""
-        raise ig.InputError(
-            f"--baseline {start.value}: {name} leaves no choice of one{instead}; leave it out, or take "
-            f"integrated_gradients from there."
-        )
+    for start in starts:
+        if start is not own:
+            instead = f" (it is {own.value})" if own else ""
+            raise ig.InputError(
+                f"{name} leaves no choice of a baseline{instead}, and {start.value} was named; leave it "
+                f"out, or take integrated_gradients from there."
+            )
     return own
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +117,36 @@ def refuse_baseline(baseline: Start | None, pictures: bool) -> None:
         raise ig.InputError(f"--baseline {baseline.value} is not for {noun}; expected {known}.")
 
 
+def starts_of(names: str | None, baseline: Start | None, pictures: bool) -> tuple[Start, ...]:
+    """The baselines named: none, one, or several with commas between them."""
+    if names is None:
+        return () if baseline is None else (baseline,)
+    if baseline is not None:
+        raise ig.InputError(
+            "--baseline and --baselines were both given; --baselines explains from each that it names, "
+            "and compares them."
+        )
+    known = FOR_PICTURES if pictures else FOR_TEXT
+    said, of = [name.strip() for name in names.split(",")], [start.value for start in known]
+    for name in said:
+        if name not in of or said.count(name) > 1:
+            wrong = (
+                "is named twice"
+                if name in of
+                else f"is not for {'pictures' if pictures else 'texts'}"
+            )
+            raise ig.InputError(
+                f"--baselines {names}: {name!r} {wrong}; expected some of {', '.join(of)}, with commas "
+                f"between them."
+            )
+    if len(said) < 2:
+        raise ig.InputError(
+            f"--baselines {names} names one; expected two or more, such as {','.join(of[:2])}. For one, "
+            f"use --baseline."
+        )
+    return tuple(Start(name) for name in said)
+
+
 def load(name: str, pictures: bool) -> Checkpoint:
     """The checkpoint, of the kind that the inputs need.
 
@@ -141,18 +172,21 @@ def answer(
 ) -> list[ig.Attribution]:
     """Hand the inputs to their front."""
     with rows_bar(first_rows(inputs, asked.recipe)) as tick:
-        return front(checkpoint).explain(
-            checkpoint.model,
-            checkpoint.processor,
-            list(inputs),
-            target=KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
-            baseline=asked.recipe.baseline,
-            recipe=asked.recipe,
-            labels=checkpoint.labels,
-            width=asked.width,
-            seed=asked.seed,
-            progress=tick,
-        )
+        explain = front(checkpoint).explain
+        start = asked.recipe.baseline
+        return explain(*handed(checkpoint, inputs), baseline=start, **how(checkpoint, asked, tick))
+
+
+def compare(
+    checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked, starts: Sequence[Start]
+) -> list[ig.BaselineReport]:
+    """Hand the inputs to their front, to be explained from several baselines."""
+    import_module("intgrad.report.baselines_figure")  # says at once if there is no matplotlib
+    named = {start.value: made(start) for start in starts}
+    rows = sum(first_rows(inputs, asked.recipe.but(baseline=b)) for b in named.values())
+    with rows_bar(rows) as tick:
+        report = front(checkpoint).baseline_report
+        return report(*handed(checkpoint, inputs), baselines=named, **how(checkpoint, asked, tick))
 
 
 def front(checkpoint: Checkpoint) -> Any:
@@ -164,6 +198,23 @@ def front(checkpoint: Checkpoint) -> Any:
     from intgrad import text
 
     return text
+
+
+def handed(checkpoint: Checkpoint, inputs: Sequence[Path | str]) -> tuple[Any, Any, list[Any]]:
+    """What a front takes first."""
+    return checkpoint.model, checkpoint.processor, list(inputs)
+
+
+def how(checkpoint: Checkpoint, asked: Asked, tick: Callable[[int], None]) -> dict[str, Any]:
+    """The options, as a front takes them."""
+    return {
+        "target": KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
+        "recipe": asked.recipe,
+        "labels": checkpoint.labels,
+        "width": asked.width,
+        "seed": asked.seed,
+        "progress": tick,
+    }
 
 
 def first_rows(inputs: Sequence[object], recipe: ig.Recipe) -> int:

@@ -8,7 +8,7 @@ sees n(y) with y = R x S^T. What is explained is the net after n, as a function 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,25 @@ from intgrad.errors import NotConverged, TargetError
 from intgrad.image.develop import develop
 from intgrad.image.lens import Lens, lens
 from intgrad.image.origin import Origin, recipe_of
-from intgrad.image.view import Source, look, several
+from intgrad.image.squares import squares
+from intgrad.image.view import Source, look, several, shown
+from intgrad.laboratory import (
+    BaselineReport,
+    Standing,
+    each,
+    grouping,
+    names_of,
+    report_missed,
+    row_by_row,
+    standing,
+)
 from intgrad.model.scores import entry_of
 from intgrad.naming import labels_of, named, top
 from intgrad.quadrature import Automatic
 from intgrad.quadrature.tolerance import is_half
+from intgrad.recipe import Recipe
 
-__all__ = ["explain"]
+__all__ = ["baseline_report", "explain", "squares"]
 
 
 MARGIN = 0.75  # of the tolerance, asked of the model, so that it is met on the picture itself
@@ -113,6 +125,60 @@ def explain(
     ]
     report_convergence(found, strict)
     return found
+
+
+def baseline_report(
+    model: Callable[..., Any],
+    processor: Callable[..., Any],
+    pictures: Source | Sequence[Source],
+    *,
+    baselines: Sequence[Any] | Mapping[str, Any],
+    target: Any = None,
+    group: Any = None,
+    k: int | None = None,
+    **call: Any,
+) -> list[BaselineReport]:
+    """Explain pictures from several baselines, and say which conclusions do not depend on them.
+
+    Parameters
+    ----------
+    model, processor, pictures, target
+        As in `explain`.
+    baselines, group, k
+        As in `intgrad.baseline_report`, pictures in light from 0 to 1 as in `explain`. By default values
+        are added up in `squares`, 16 along the longer side: of single pixels hardly a sign is certain.
+        ``group=lambda a: a.sum(1)`` compares pixel by pixel.
+    **call
+        The rest of `explain`: ``quadrature=``, ``labels=``, ``path=``, ``recipe=``, ``seed=``, ``width=`` ...
+
+    Returns
+    -------
+    list of BaselineReport
+        One a picture. Costs what `explain` costs for each baseline, and a forward for each of its points.
+
+    Raises
+    ------
+    InputError
+        As `explain`, with the name of the baseline; fewer than two baselines.
+    """
+    named, strict = names_of(baselines), bool(call.pop("strict", False))
+    sources, eye = several(pictures), lens(processor)
+    given = {n: call[n] for n in ("seed", "width", "dtype") if n in call}
+
+    def answer(baseline: Any) -> tuple[list[Attribution], Standing | None, list[Tensor]]:
+        found = explain(model, processor, sources, target=target, baseline=baseline, **call)
+        origin = Origin.of(found[0].recipe)
+        looks = [look(sources, eye, b, int(call.get("seed", 0))) for b in origin.shown]
+        net, x = pipeline(model, eye, torch.stack([v.light for v in looks[0]]))
+        said = standing(Recipe(baseline=origin.asked(looks)), net, x, target, **given)
+        return found, said, [shown(v, eye) for v in looks[0]] if origin.outside else []
+
+    members, said, starts = zip(*each(named, answer), strict=True)
+    gather = squares() if group is None else grouping(group)
+    names, drawn = labels_of(model, call.get("labels")), starts if all(starts) else ()
+    reports = row_by_row(list(named), members, said, gather, k, names, drawn)
+    report_missed(reports, strict)
+    return reports
 
 
 # ---------------------------------------------------------------------- to the engine and back

@@ -48,7 +48,8 @@ class Origin:
         """The baseline as its user knows it; None where only the engine can say."""
         if not self.outside:
             return self.inner
-        return self.shown if len(self.shown) > 1 else self.shown[0]
+        first, *others = self.shown
+        return self.shown if others else first
 
     def asked(self, looks: Sequence[Sequence[View]]) -> Any:
         """What the engine is given as ``baseline=``."""

@@ -8,7 +8,7 @@ no graph to them is built; buffers are exchanged for copies, so that none is ove
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from intgrad.model.memory import (
     width_for,
     width_for_targets,
 )
+from intgrad.model.observe import Place, Seen, observe
 from intgrad.model.panels import Coverage, in_calls, probe
 from intgrad.model.precision import held
 from intgrad.model.refusals import explain
@@ -133,6 +134,27 @@ class TorchOracle:
     def regions(self, x: Point, rows: Tensor, direction: Point, **how: Any) -> Regions:
         """The linear regions around points that move in `direction`; see `around`."""
         return around(self, x, rows, direction, **how)
+
+    def observe(
+        self, x: Point, rows: Tensor, places: Sequence[Place], directions: Sequence[Point]
+    ) -> tuple[Tensor, list[Seen]]:
+        """Values (T, n), and what is seen at each place; see `observe`."""
+        size, k = len(x), len(directions)
+
+        def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
+            point, *ways = (packed[i * size : (i + 1) * size] for i in range(k + 1))
+            answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
+            values, seen = observe(answer, point, places, ways)
+            self.meter.count(which, len(values))
+            for _ in ways:
+                self.meter.tangent(which)
+            parts = ((s.activation[None], s.tangents, s.gradient) for s in seen)
+            return values, *(tensor for part in parts for tensor in part)
+
+        packed = sum((tuple(d) for d in directions), tuple(x))
+        values, *found = self._in_calls(packed, rows, ask)
+        triples = zip(*(iter(found),) * 3, strict=True)
+        return values, [Seen(a[0], t, g) for a, t, g in triples]
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]

@@ -5,6 +5,7 @@ from intgrad.path.guided import Guided
 from intgrad.path.knots import Polyline
 from intgrad.path.left import Left
 from intgrad.path.permutation import Permutation
+from intgrad.path.pushed_forward import PushedForward
 from intgrad.path.scale_space import ScaleSpace
 from intgrad.path.sequential import Sequential
 from intgrad.path.spectral import Spectral
@@ -18,6 +19,7 @@ __all__ = [
     "Path",
     "Permutation",
     "Polyline",
+    "PushedForward",
     "ScaleSpace",
     "Sequential",
     "Spectral",
