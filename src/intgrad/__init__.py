@@ -27,6 +27,7 @@ from intgrad.errors import (
 )
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
+    Anchored,
     Guided,
     Left,
     Permutation,
@@ -58,6 +59,7 @@ from intgrad.recipe import Recipe
 __all__ = [
     "Adaptive",
     "All",
+    "Anchored",
     "Around",
     "At",
     "Attribution",

@@ -14,7 +14,17 @@ from torch import Tensor
 from intgrad.around import SmoothGrad, SquareGrad, VarGrad
 from intgrad.baseline import Around, Dataset, Gaussian, Zeros
 from intgrad.integrand import BareGradient, DecisionGradient, SquaredShares
-from intgrad.path import Guided, Left, Permutation, ScaleSpace, Sequential, Spectral, Straight
+from intgrad.path import (
+    Anchored,
+    Greedy,
+    Guided,
+    Left,
+    Permutation,
+    ScaleSpace,
+    Sequential,
+    Spectral,
+    Straight,
+)
 from intgrad.quadrature import At, Automatic, Differences, Lattice
 from intgrad.recipe import Recipe
 
@@ -97,6 +107,27 @@ def sequential_ig(
     Enguehard 2023, "Sequential Integrated Gradients", doi:10.18653/v1/2023.findings-acl.477.
     """
     return Recipe("sequential_ig", baseline, Sequential(axis), quadrature, at=at)
+
+
+def discretized_ig(
+    table: Any = None,
+    steps: int = 30,
+    neighbours: int = 500,
+    choose: Callable[[Tensor, Tensor], Tensor] = Greedy(),
+    baseline: Any = None,
+    quadrature: Any = Automatic(),
+    at: Any = "embedding",
+) -> Recipe:
+    """Gradients along a way that passes near the embeddings of real words.
+
+    Complete and linear. Without a `table` of words it takes that of the model's embedding layer.
+    `intgrad.path.MaxCount` is the other published way to choose them. Cost: the nodes of the
+    quadrature on each of `steps` + 1 segments.
+    Sanyal, Ren 2021, "Discretized Integrated Gradients for Explaining Language Models",
+    arXiv:2108.13654.
+    """
+    path = Anchored(table, steps, neighbours, choose)
+    return Recipe("discretized_ig", baseline, path, quadrature, at=at)
 
 
 def occlusion(baseline: Any = None, axis: int = 1, at: Any = "input") -> Recipe:
@@ -233,6 +264,7 @@ CATALOGUE: dict[str, Callable[..., Recipe]] = {
         guided_ig,
         spectral_ig,
         sequential_ig,
+        discretized_ig,
         occlusion,
         shapley_path,
         idgi,

@@ -131,6 +131,10 @@ class TorchOracle:
         """The linear regions around points that move in `direction`; see `around`."""
         return around(self, x, rows, direction, **how)
 
+    def vocabulary(self) -> Tensor:
+        """What the embedding layer at the location gives for every id: (V, d)."""
+        return self.location.vocabulary()
+
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]
     ) -> tuple[Point, Tensor]:

@@ -62,7 +62,11 @@ class Sequential:
             )
         (before,), (after,) = starts, ends
         start, end = self._places(before), self._places(after)
-        curve, place = (start != end).any(2).nonzero(as_tuple=True)
+        moves = (start != end).any(2)
+        moves[:, 0] |= ~moves.any(
+            1
+        )  # a text that is its own baseline has one curve, which stands still
+        curve, place = moves.nonzero(as_tuple=True)
         masked = end[curve]
         masked[torch.arange(len(curve)), place] = start[curve, place]
         shape = (-1, *after.movedim(self.axis, 1).shape[1:])
