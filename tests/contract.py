@@ -37,7 +37,8 @@ PATHS = [
     ig.Spectral(1.0),
     ig.Guided(5),
 ]
-MASKED = [  # traced into curves that speak for some features, or that are weighed
+MASKED = [  # traced into curves that speak for some features, that are weighed, that need words
+    ig.Anchored(),
     ig.Sequential(),
     ig.Permutation(),
     ig.Permutation(samples=3),

@@ -96,13 +96,16 @@ class Anchored:
             object.__setattr__(self, "table", _table(self.table))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Anchored) or hash(self) != hash(other):
+        if not isinstance(other, Anchored) or self._plain() != other._plain():
             return False
         return self.table is None or torch.equal(self.table, other.table)
 
     def __hash__(self) -> int:
+        return hash(self._plain())
+
+    def _plain(self) -> tuple[Any, ...]:
         shape = None if self.table is None else (tuple(self.table.shape), self.table.dtype)
-        return hash((shape, self.steps, self.neighbours, self.choose, self.skip))
+        return shape, self.steps, self.neighbours, self.choose, self.skip
 
     def __repr__(self) -> str:
         return f"Anchored({self.name})"
@@ -152,17 +155,17 @@ class Anchored:
                 f"the table's words have {table.shape[1]} numbers, and x has shape {tuple(x.shape)}; "
                 f"expected (rows, words, {table.shape[1]}), as at='embedding' gives."
             )
-        return table.to(x.device, torch.float64)
+        return table.to(x.device)
 
     def _walks(self, words: Tensor, ends: Tensor, near: Neighbours) -> Tensor:
         """The points (steps, n, d) from words (n, d) towards ends (n, d); equal pairs once."""
+        d = words.shape[1]
         both = torch.cat([words, ends], 1).detach().double()
         pairs, which = torch.unique(both, dim=0, return_inverse=True)
-        width = max(1, HELD // (near.k * near.table.shape[1]))
-        parts = [self._walk(*pairs[p].chunk(2, 1), near) for p in chunks(len(pairs), width)]
-        if not parts:
-            return both.new_empty(self.steps, 0, words.shape[1])
-        return torch.cat(parts, 1)[:, which]
+        some = chunks(len(pairs), max(1, HELD // (near.k * d)))
+        parts = [self._walk(pairs[p, :d], pairs[p, d:], near) for p in some]
+        none = [both.new_empty(self.steps, 0, d)]
+        return torch.cat(parts or none, 1)[:, which]
 
     def _walk(self, at: Tensor, end: Tensor, near: Neighbours) -> Tensor:
         passed, points = near.nearest(at)[:, None], []

@@ -23,7 +23,7 @@ class Neighbours:
     Parameters
     ----------
     table
-        (V, d) in float64.
+        (V, d); distances are in float64.
     k
         How many; fewer where the table has fewer.
     skip
@@ -31,9 +31,10 @@ class Neighbours:
     """
 
     def __init__(self, table: Tensor, k: int, skip: tuple[int, ...]) -> None:
-        self.table, self.k = table, min(k, len(table) - len(set(skip)) - 1)
+        self.k = min(k, len(table) - len(set(skip)) - 1)
+        self._refuse(table, skip)
+        self.table = table.double()
         self.skip = torch.tensor(sorted(set(skip)), dtype=torch.long, device=table.device)
-        self._refuse()
         self.place = torch.full((len(table),), -1, device=table.device)
         self.found = self.place.new_empty(0, self.k)
 
@@ -64,16 +65,16 @@ class Neighbours:
             how = "donot_use_mm_for_euclid_dist"
             yield part, torch.cdist(points[part], self.table, compute_mode=how)
 
-    def _refuse(self) -> None:
-        size, last = tuple(self.table.shape), len(self.table) - 1
-        if self.table.numel() > MOST:
+    def _refuse(self, table: Tensor, skip: tuple[int, ...]) -> None:
+        words, width = table.shape
+        if table.numel() > MOST:
             raise InputError(
-                f"a table of {size[0]} words of {size[1]} numbers is too large to look for neighbours "
-                f"in (at most 2^28 numbers); pass some of its rows, such as those of frequent words."
+                f"a table of {words} words of {width} numbers is too large to look for neighbours in (at "
+                f"most 2^28 numbers); pass some of its rows, such as those of frequent words."
             )
-        if len(self.skip) and not 0 <= int(self.skip.min()) <= int(self.skip.max()) <= last:
-            raise InputError(f"skip={self.skip.tolist()} of a table whose words are 0 to {last}.")
+        if any(not 0 <= i < words for i in skip):
+            raise InputError(f"skip={skip} of a table whose words are 0 to {words - 1}.")
         if self.k < 1:
             raise InputError(
-                f"a table of {size[0]} words of which {len(self.skip)} are skipped leaves none to go to."
+                f"a table of {words} words of which {len(set(skip))} are skipped leaves none to go to."
             )
