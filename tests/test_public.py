@@ -42,6 +42,7 @@ class Words(torch.nn.Module):
         return self.embedding(ids).square().sum((1, 2))
 
 
+@pytest.mark.filterwarnings("ignore::intgrad.NotConverged")
 def test_a_catalogue_entry_is_a_recipe_one_can_call():
     x = torch.linspace(1.0, 2.0, 12).reshape(1, 1, 3, 4)
     for name, method in ig.methods.CATALOGUE.items():
