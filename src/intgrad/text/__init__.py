@@ -76,7 +76,7 @@ def explain(
         No text, an empty one, one longer than the model takes; no baseline, one for which the
         tokenizer has no token, or a recipe with a baseline of its own that is none of texts.
     Unsupported
-        A recipe that adds noise to x, for token ids take none.
+        A recipe that adds noise to x, for token ids take none; or one of bare gradients.
     ModelError
         Padding changes the model's answer, whichever side it is on.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from intgrad.attribution import Attribution
 from intgrad.baseline import Zeros
 from intgrad.errors import InputError, Unsupported
-from intgrad.integrand import Summed
+from intgrad.integrand import BareGradient, Summed
 from intgrad.path import Anchored, Left, Permutation, Sequential, Straight
 from intgrad.recipe import Recipe, show
 from intgrad.text.absence import Absence, refuse_unnamed
@@ -62,8 +62,8 @@ def asking(
         )
     absence = recipe.baseline if baseline is None else baseline
     refuse_unnamed(absence)
-    refuse_other(recipe)
     contributes = call.pop("integrand", None) or recipe.integrand
+    refuse_other(recipe, contributes)
     given = {"quadrature": quadrature, "path": call.pop("path", None)}
     parts = {n: p for n, p in given.items() if p is not None}
     how = recipe.but(at="embedding", integrand=Summed(contributes), **parts)
@@ -73,12 +73,18 @@ def asking(
     return Ask(how, absence, tokenizer)
 
 
-def refuse_other(recipe: Recipe) -> None:
-    """Refuse what a recipe brings that is not for texts: noise, and baselines of other things."""
+def refuse_other(recipe: Recipe, contributes: Any) -> None:
+    """Refuse what is not for texts: noise, bare gradients, and baselines of other things."""
     if recipe.around is not None:
         raise Unsupported(
             f"{recipe.name} adds noise to x, and a text is made of token ids, which take none. Take a "
             f"recipe without it: recipe.but(around=None)."
+        )
+    if isinstance(contributes, BareGradient):
+        raise Unsupported(
+            f"{recipe.name} is a gradient in each dimension of an embedding, and their sum says nothing "
+            f"of a token: before a layer norm it is 0. Take a method that multiplies it by a way, such "
+            f"as ig.methods.gradient_x_input(), or a norm of what intgrad.attribute(at='embedding') says."
         )
     own = recipe.baseline
     if not (own is None or isinstance(own, Zeros) or hasattr(own, "start")):
