@@ -379,3 +379,12 @@ def test_without_an_embedding_layer_the_words_must_be_given():
     x = torch.ones(1, 3), torch.ones(1, 3)
     with pytest.raises(ig.Unsupported, match="x has 2"):
         ig.attribute(lambda a, b: (a * b).sum(1), x, path=ig.Anchored(noise(5, 3)))
+
+
+def test_gradients_flow_through_the_ends_of_the_way():
+    model = reader()
+    how = {"path": ig.Anchored(model.embedding.weight, **SHORT), "quadrature": GAUSS, **HOW}
+    a = ig.attribute(model, IDS, differentiable=True, **how)
+    assert torch.allclose(a.values, ig.attribute(model, IDS, **how).values, atol=1e-12)
+    (slope,) = torch.autograd.grad(a.values.square().sum(), model.a)
+    assert bool(slope.abs().sum() > 0)

@@ -16,6 +16,7 @@ from intgrad.path import MaxCount
 
 pytest.importorskip("transformers", reason='needs pip install "intgrad[text]"')
 
+from nets import noise
 from texts import small_bert, tokenizer
 
 m = ig.methods
@@ -189,6 +190,23 @@ class bert_logits(torch.nn.Module):
 
     def forward(self, ids):
         return self.bert(input_ids=ids).logits
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((4,), 1), ((4, 3), 1), ((3, 4), 2), ((2, 3, 4), 3)])
+def test_places_along_any_axis_are_taken_one_by_one(shape, axis):
+    f = lambda z: z.flatten(1).prod(1) + z.flatten(1).square().sum(1)  # noqa: E731
+    x, start = noise(2, *shape, dtype=torch.float64), noise(1, *shape, seed=1, dtype=torch.float64)
+    start = start.expand(2, *shape).clone()
+    start.select(axis, 2)[0] = x.select(axis, 2)[0]  # a place that does not move
+    for recipe in (m.occlusion(start, axis), m.sequential_ig(start, axis, at="input")):
+        a = recipe(f, x)
+        by_place = a.values.movedim(axis, 1).reshape(2, 4, -1).sum(2)
+        for place in range(4):
+            gone = x.clone()
+            gone.select(axis, place)[:] = start.select(axis, place)
+            lost = f(x) - f(gone)
+            assert torch.allclose(by_place[:, place], lost, rtol=0.02, atol=1e-6)
+        assert not a.values.select(axis, 2)[0].any()
 
 
 def test_a_long_text_has_a_curve_for_every_word():

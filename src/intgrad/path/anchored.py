@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from intgrad._types import chunks, plain, refuse_nonfinite, whole_number
+from intgrad._types import Point, chunks, plain, refuse_nonfinite, whole_number
 from intgrad.errors import InputError, Unsupported
 from intgrad.model.oracle import ability
-from intgrad.path.curve import Curves, polyline
+from intgrad.path.curve import Bank, Curves
 from intgrad.path.neighbours import Neighbours
 
 HELD = 1 << 22  # numbers of candidates that are held at a time
@@ -141,12 +141,19 @@ class Anchored:
         (start,), (end,) = starts, ends
         near = Neighbours(self._words(oracle, end), self.neighbours, self.skip)
         moves = (start != end).any(-1)
-        walked, inner = self._walks(end[moves], start[moves], near), []
-        for point in walked.flip(0).unbind():
-            knot = end.detach().clone()
-            knot[moves] = point.to(knot.dtype)
-            inner.append(knot)
-        return polyline((torch.stack([start, *inner, end]),), curves)
+        walked, which = self._walks(end[moves], start[moves], near)
+        way = torch.full(moves.shape, -1, device=end.device)
+        way[moves] = which
+        knots, count = self.steps + 2, len(curves)
+        first = torch.arange((knots - 1) * count)
+        bank = Walked(curves.end.points, first, curves.start, curves.end, walked.to(end), way)
+        return Curves(
+            curves.row.repeat(knots - 1),
+            bank,
+            bank.at(first + count),
+            curves.weight.repeat(knots - 1),
+            chain=True,
+        )
 
     def _words(self, oracle: object, x: Tensor) -> Tensor:
         table = ability(oracle, "vocabulary")() if self.table is None else self.table
@@ -157,15 +164,15 @@ class Anchored:
             )
         return table.to(x.device)
 
-    def _walks(self, words: Tensor, ends: Tensor, near: Neighbours) -> Tensor:
-        """The points (steps, n, d) from words (n, d) towards ends (n, d); equal pairs once."""
+    def _walks(self, words: Tensor, ends: Tensor, near: Neighbours) -> tuple[Tensor, Tensor]:
+        """Ways from ends to words (n, d), equal ones once: points (steps, ways, d), and whose (n,)."""
         d = words.shape[1]
         both = torch.cat([words, ends], 1).detach().double()
         pairs, which = torch.unique(both, dim=0, return_inverse=True)
         some = chunks(len(pairs), max(1, HELD // (near.k * d)))
         parts = [self._walk(pairs[p, :d], pairs[p, d:], near) for p in some]
-        none = [both.new_empty(self.steps, 0, d)]
-        return torch.cat(parts or none, 1)[:, which]
+        none = [both.new_zeros(self.steps, 1, d)]
+        return torch.cat(parts or none, 1).flip(0), which
 
     def _walk(self, at: Tensor, end: Tensor, near: Neighbours) -> Tensor:
         passed, points = near.nearest(at)[:, None], []
@@ -188,6 +195,39 @@ class Anchored:
         each, none = torch.arange(len(at), device=at.device), shut.all(1)
         word = torch.where(none, passed[:, -1], names[each, best])
         return word, torch.where(none[:, None], end, points[each, best])
+
+
+@dataclass(frozen=True)
+class Walked(Bank):
+    """Points on the ways of many words, put together when asked.
+
+    Index s c + i is point s of curve i of c: its start, those of the ways `inner` (steps, ways, d)
+    that its places are on, its end. `way` (c, places) is -1 where one stays.
+    """
+
+    start: Bank
+    end: Bank
+    inner: Tensor
+    way: Tensor
+
+    def take(self, curves: Tensor) -> Point:
+        """Points of these curves: (n, places, d)."""
+        index = self.index[curves]
+        knot, curve = index // len(self.way), index % len(self.way)
+        (start,), (end,) = self.start.take(curve), self.end.take(curve)
+        knot = knot.to(end.device).reshape(-1, *(1,) * (end.ndim - 1))
+        way, m = self.way[curve.to(end.device)], len(self.inner)
+        inner = self.inner[(knot[..., 0] - 1).clamp(0, m - 1), way.clamp(min=0)]
+        inner = torch.where((way < 0)[..., None] | (knot > m), end, inner)
+        return (torch.where(knot == 0, start, inner),)
+
+    def holds(self, points: Point) -> bool:
+        """None of them is kept."""
+        return False
+
+    def shares(self, other: Bank) -> bool:
+        """Whether both are points of the very same ways."""
+        return isinstance(other, Walked) and self.inner is other.inner
 
 
 def towards(anchors: Tensor, at: Tensor, end: Tensor, steps: int) -> Tensor:

@@ -55,7 +55,7 @@ class Neighbours:
         for part, far in self._distances(self.table[words]):
             far[:, self.skip] = torch.inf
             far.scatter_(1, words[part, None], torch.inf)
-            lists.append(far.argsort(dim=1, stable=True)[:, : self.k])
+            lists.append(smallest(far, self.k))
         return torch.cat(lists)
 
     def _distances(self, points: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -78,3 +78,12 @@ class Neighbours:
             raise InputError(
                 f"a table of {words} words of which {len(set(skip))} are skipped leaves none to go to."
             )
+
+
+def smallest(far: Tensor, k: int) -> Tensor:
+    """Where the k smallest of each row (n, V) are, in order, of ties the earlier: (n, k)."""
+    found = far.topk(k, largest=False)
+    if bool(((far <= found.values[:, -1:]).sum(1) > k).any()):  # the last is tied with one left out
+        return far.argsort(dim=1, stable=True)[:, :k]
+    which = found.indices.sort(1).values
+    return which.gather(1, far.gather(1, which).argsort(dim=1, stable=True))
