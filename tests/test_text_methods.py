@@ -139,6 +139,31 @@ def test_every_class_is_explained_in_one_sweep(bert, name):
         assert torch.allclose(text.words(a).values[1], text.words(b).values, atol=1e-2)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        [0, 2, 1],
+        torch.tensor([0, 2, 1]),
+        ig.LogProbability([0, 2, 1]),
+        ig.Margin([0, 2, 1], [1, 1, 2]),
+        lambda out, rows: out.logits.gather(1, torch.tensor([0, 2, 1])[rows][:, None])[:, 0],
+        [ig.Logit([0, 2, 1]), ig.Probability(1)],
+        ig.Logit(2),
+        2,
+        None,
+    ],
+    ids=str,
+)
+def test_a_class_for_each_text_is_for_that_text_also_where_each_is_asked_alone(bert, target):
+    straight = m.integrated_gradients(quadrature=ig.GaussLegendre(24))
+    itself = straight.but(path=lambda t, start, end: start + t * (end - start))  # of any kind
+    found = [explain(bert, THREE, recipe, target=target) for recipe in (straight, itself)]
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a.values, b.values, atol=1e-10)
+        assert torch.allclose(a.output, b.output)
+        assert a.several or a.targets == b.targets
+
+
 # ------------------------------------------------------------------ one word at a time
 
 

@@ -22,7 +22,7 @@ from intgrad.model.checks import refuse_training
 from intgrad.naming import labels_of, named, top
 from intgrad.subject import Predictions, Sentence
 from intgrad.text.absence import Mask, Pad, Unknown, ZeroEmbedding
-from intgrad.text.ask import asking
+from intgrad.text.ask import asking, of_text
 from intgrad.text.tokens import Reading, read, scores, together
 
 __all__ = ["Mask", "Pad", "Unknown", "ZeroEmbedding", "explain", "words"]
@@ -99,7 +99,8 @@ def explain(
     for group in ask.groups(len(readings)):
         some = [readings[i] for i in group]
         batch = together(model, tokenizer, some, [alone[i] for i in group])
-        a = ask(model, batch, target=target, **call)
+        own = target if len(group) == len(readings) else of_text(target, group[0], len(readings))
+        a = ask(model, batch, target=own, **call)
         a = replace(a, targets=tuple(named(t, names) for t in a.targets))
         found += [_cut(a.select(k), batch.own[k], some[k], tops[i]) for k, i in enumerate(group)]
         call["check"] = False  # the model has been looked at

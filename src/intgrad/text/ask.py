@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from intgrad._types import arity
 from intgrad.attribution import Attribution
 from intgrad.baseline import Zeros
 from intgrad.errors import InputError, Unsupported
@@ -92,6 +94,26 @@ def refuse_other(recipe: Recipe, contributes: Any) -> None:
             f"{recipe.name} begins at {show(own)}, which is no text's baseline; take a recipe that leaves "
             f"it open: recipe.but(baseline=None)."
         )
+
+
+def of_text(target: Any, i: int, texts: int) -> Any:
+    """The same target for text i alone, where it names a class for each of several texts."""
+    if isinstance(target, list | tuple) and any(callable(t) or hasattr(t, "bind") for t in target):
+        return [of_text(t, i, texts) for t in target]
+    if isinstance(target, list | tuple | Tensor | np.ndarray):
+        one_each = np.ndim(target) == 1 and len(target) == texts
+        return target[i : i + 1] if one_each else target
+    if is_dataclass(target) and not isinstance(target, type) and hasattr(target, "bind"):
+        own = {f.name: of_text(getattr(target, f.name), i, texts) for f in fields(target)}
+        return replace(target, **own)
+    return _shifted(target, i) if callable(target) and arity(target) >= 2 else target
+
+
+def _shifted(function: Any, i: int) -> Callable[..., Tensor]:
+    """A function of (output, rows) that is told row i of each row 0."""
+    shifted = lambda output, rows: function(output, rows + i)  # noqa: E731
+    shifted.__name__ = getattr(function, "__name__", type(function).__name__)
+    return shifted
 
 
 def fitted(path: Any, special: Tensor) -> Any:
