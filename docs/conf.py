@@ -66,7 +66,7 @@ def close_up(field):
 def mathml(node, **how):
     """A formula, without what docutils' converter does not know or sets beneath its letter."""
     tex = re.sub(r"\\dot\\gamma(_\w|_\{[^}]*\})", r"\\gamma\1'", node.astext())
-    return tex2mathml(re.sub(r"\\Big([()])", size, tex), **how)
+    return tex2mathml(re.sub(r"\\[Bb]ig([()])", size, tex), **how)
 
 
 def size(bracket):

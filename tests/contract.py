@@ -37,6 +37,10 @@ PATHS = [
     ig.Spectral(1.0),
     ig.Guided(5),
 ]
+DATA_PATHS = [  # hold tensors
+    ig.Polyline(noise(2, 4, seed=14)),
+    ig.Anchored(noise(9, 4, seed=15), steps=3, neighbours=4),
+]
 MASKED = [  # traced into curves that speak for some features, that are weighed, that need words
     ig.Anchored(),
     ig.Sequential(),
@@ -58,6 +62,9 @@ DATA_BASELINES = [  # hold tensors, which a file describes by their digest
     ig.Dataset(noise(3, 2, 5, seed=11)),
     ig.Dataset(noise(4, 2, 5, seed=12), nearest=2, weights=[1.0, 2.0, 0.5, 1.0]),
     ig.Mean(noise(4, 2, 5, seed=13)),
+]
+MODEL_BASELINES = [  # ask the model for their starts
+    ig.Boundary(),
 ]
 TOKEN_BASELINES = [
     ig.MaskToken(3, keep=(0, 1)),
@@ -212,7 +219,7 @@ def check_value(part: object) -> None:
     twin = copy.deepcopy(part)
     assert twin == part
     assert hash(twin) == hash(part)
-    lost = part in DATA_BASELINES
+    lost = part in [*DATA_BASELINES, *DATA_PATHS]
     assert ("lost" in json.dumps(describe(part))) == lost, f"{part} holds what a file cannot"
 
 
@@ -291,8 +298,24 @@ def _moved(curves: Curves) -> Tensor:
 
 def check_baseline(baseline, x: Tensor) -> None:
     """Curves end at x, their weights sum to one a row, and a row draws what it draws alone."""
-    before, rows = x.clone(), torch.arange(len(x))
-    curves = baseline((x,), rows, 7)
+    _check_curves(lambda some: baseline((some,), torch.arange(len(some)), 7), x)
+
+
+def check_model_baseline(baseline, model: nn.Module, x: Tensor) -> None:
+    """The same of a baseline that asks the model, whose rows have the same bytes in any slot."""
+
+    def trace(some: Tensor) -> Curves:
+        kept = []
+        rule = lambda integral: kept.append(integral.curves) or ig.Midpoint(1)(integral)  # noqa: E731
+        ig.attribute(model, some, baseline=baseline, quadrature=rule, seed=7, width=len(x))
+        return kept[0]
+
+    _check_curves(trace, x)
+
+
+def _check_curves(trace, x: Tensor) -> None:
+    before = x.clone()
+    curves = trace(x)
     every = torch.arange(len(curves))
     (start,), (end,) = curves.start.take(every), curves.end.take(every)
     assert torch.equal(x, before), "the baseline wrote into x"
@@ -300,10 +323,9 @@ def check_baseline(baseline, x: Tensor) -> None:
     assert (start.dtype, start.shape) == (x.dtype, end.shape)
     mass = torch.zeros(len(x), dtype=torch.float64).index_add(0, curves.row, curves.weight)
     assert curves.mask is not None or torch.allclose(mass, torch.ones_like(mass), atol=1e-12)
-    again = baseline((x,), rows, 7)
-    assert torch.equal(again.start.take(every)[0], start), "the same seed draws something else"
+    assert torch.equal(trace(x).start.take(every)[0], start), "the same seed draws something else"
     for i in range(len(x)):
-        alone = baseline((x[i : i + 1],), rows[:1], 7)
+        alone = trace(x[i : i + 1])
         mine = alone.start.take(torch.arange(len(alone)))[0]
         assert torch.equal(mine, start[curves.row == i]), "a row's start depends on its batch"
 

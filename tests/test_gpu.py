@@ -63,3 +63,11 @@ def test_half_types_sum_in_float32(dtype):
     exact = ig.attribute(net.double(), x.double(), target=0)
     off = (a.values - exact.values).abs().sum(1) / exact.values.abs().sum(1)
     assert off.max() < 0.05
+
+
+def test_the_nearest_point_of_another_class_is_found_on_the_device_too():
+    net, x = mlp(0, 6, 2, "relu", torch.float64), points(0, 5, 6, torch.float64)
+    a = ig.methods.big()(net, x)
+    b = ig.methods.big()(net.cuda(), x.cuda())
+    assert torch.allclose(a.values, b.values.cpu(), atol=1e-6)
+    assert a.run.notes == b.run.notes

@@ -18,6 +18,7 @@ from PIL import Image
 
 from intgrad import image
 from intgrad.image.lens import Grid, grid_of, lens, light_of, resize
+from intgrad.image.origin import Starts
 from intgrad.image.pull_back import Channel, pull_back, pull_back_error
 from intgrad.image.view import look
 
@@ -87,7 +88,7 @@ def crop_attribution(model, processor, views, **call) -> ig.Attribution:
     """The engine's own answer on the crops, before anything is carried back."""
     eye = lens(processor)
     net, x = image.pipeline(model, eye, torch.stack([v.light for v in views]))
-    return ig.attribute(net, x, baseline=image.Starts.of(views), **call)
+    return ig.attribute(net, x, baseline=Starts.of(views), **call)
 
 
 # ---------------------------------------------------------------------- the resize as a matrix

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 import intgrad as ig
-from intgrad.report import fragment, page
+import test_laboratory as laboratory
+from intgrad.report import baselines, fragment, page
 from test_report import EVIL, image, plain, text
 
 pytestmark = pytest.mark.browser
@@ -18,6 +19,9 @@ PAGES = {
     "text": lambda: page([text(name=EVIL)]),
     "plain": lambda: page([plain(rows=2, rule=ig.GaussLegendre(3, rtol=1e-9))]),
     "long": lambda: page([text(name="n" * 90), plain()], title="t" * 90),
+    "baselines of pictures": lambda: baselines.page(laboratory.photos()),
+    "baselines of texts": lambda: baselines.page(laboratory.sentences()),
+    "baselines of tables": lambda: laboratory.of_linear(group=laboratory.half_sure).to_html(),
     "several": lambda: page([text(), image(), plain(target=ig.All())], title="Several"),
 }
 

@@ -16,6 +16,7 @@ from intgrad.baseline import (
     Uniform,
     Zeros,
 )
+from intgrad.boundary import Boundary
 from intgrad.errors import (
     InputError,
     IntgradError,
@@ -25,6 +26,7 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
+from intgrad.laboratory import BaselineReport, baseline_report
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
     Anchored,
@@ -32,6 +34,7 @@ from intgrad.path import (
     Left,
     Permutation,
     Polyline,
+    PushedForward,
     ScaleSpace,
     Sequential,
     Spectral,
@@ -64,8 +67,10 @@ __all__ = [
     "At",
     "Attribution",
     "Automatic",
+    "BaselineReport",
     "BlackAndWhite",
     "Blurred",
+    "Boundary",
     "Constant",
     "Dataset",
     "Differences",
@@ -92,6 +97,7 @@ __all__ = [
     "Permutation",
     "Polyline",
     "Probability",
+    "PushedForward",
     "Recipe",
     "RightRiemann",
     "ScaleSpace",
@@ -107,6 +113,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "baseline_report",
     "load_all",
     "methods",
     "save_all",

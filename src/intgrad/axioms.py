@@ -52,6 +52,7 @@ AXIOMS: dict[str, Axioms] = {
     "smooth_grad": Axioms(NO, symmetric=MEAN),
     "smooth_grad_squared": Axioms(NO, linear=NO, symmetric=MEAN),
     "var_grad": Axioms(NO, linear=NO, symmetric=MEAN),
+    "big": Axioms(YES, linear=NO),
     "gradient_x_input": Axioms("homogeneous models", positive="where x is not negative"),
     "saliency": Axioms(NO),
     "mean_gradient": Axioms(NO),

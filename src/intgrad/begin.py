@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from intgrad._types import Point, Structure
 from intgrad.baseline import Blurred, Dataset, Fixed, as_baseline
 from intgrad.errors import InputError, IntgradError
+from intgrad.model.target import reader
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import Bank, Curves, ScaleSpace
 from intgrad.path.curve import go
@@ -38,8 +39,14 @@ def start(baseline: Any, x: Point, structure: Structure, seed: int) -> Curves:
     return chosen(x, torch.arange(x[0].shape[0]), seed)
 
 
-def begin(baseline: Any, oracle: TorchOracle, seed: int, read: Callable[..., Tensor]) -> Curves:
-    """Curves at the location: from where the model carries the baseline, to where it carries x."""
+def begin(baseline: Any, oracle: TorchOracle, seed: int, target: Any) -> Curves:
+    """Curves at the location: from where the model carries the baseline, to where it carries x.
+
+    A baseline that must ask the model for its starts (``trace``) is given the oracle.
+    """
+    chosen = as_baseline(baseline)
+    if hasattr(chosen, "trace"):
+        return chosen.trace(oracle, scores_entry(target), seed)
     if oracle.location.module is None:
         return start(baseline, oracle.raw, oracle.structure, seed)
     x, ids = oracle.features, not any(p.is_floating_point() for p in oracle.raw)
@@ -48,13 +55,19 @@ def begin(baseline: Any, oracle: TorchOracle, seed: int, read: Callable[..., Ten
             "a text baseline must be named: baseline=ig.MaskToken(tokenizer.mask_token_id, "
             "keep=special ids), or ig.Zeros() for zero embeddings."
         )
-    chosen = as_baseline(baseline)
     if ids and not getattr(chosen, "tokens", False):
         return start(chosen, x, Structure("tensor"), seed)
     raw = start(baseline, oracle.raw, oracle.structure, seed)
     every = torch.arange(len(raw))
-    carried, _ = oracle.read(raw.start.take(every), raw.row, read)
+    carried, _ = oracle.read(raw.start.take(every), raw.row, reader(target))
     return Curves(raw.row, Bank(carried, every), Bank(x, raw.end.index), raw.weight)
+
+
+def scores_entry(target: Any) -> Any:
+    """Which entry of the model's output its target reads; of several targets, the first that says."""
+    target = getattr(target, "wanted", target)  # of one that was bound before
+    named = (getattr(t, "entry", None) for t in getattr(target, "of", (target,)))
+    return next((entry for entry in named if entry is not None), None)
 
 
 def beginning(recipe: Recipe) -> Any:

@@ -37,18 +37,26 @@ class Question:
 
 
 def certify(
-    recipe: Recipe, question: Question, estimate: Estimate, seed: int, strict: bool | None
+    recipe: Recipe,
+    question: Question,
+    estimate: Estimate,
+    seed: int,
+    strict: bool | None,
+    *,
+    floor: Tensor | None = None,
+    complete: bool = True,
 ) -> Attribution:
     """Put value, error, residual, floor and cost together, and warn where it is not converged.
 
-    With `strict` the warning is raised; with None there is none.
+    With `strict` the warning is raised; with None there is none. A `floor` that is known is not
+    measured again; without `complete` the values need not add up to the difference.
     """
     oracle, integral, output = question.oracle, question.integral, question.output
     value = tuple(v.detach() for v in estimate.value)
     wrong = estimate.error_map and tuple(e.detach() for e in estimate.error_map)
     gain = question.gain.to(value[0].device)
-    floor = integral.floor(value)
-    complete = recipe.complete and integral.curves.mask is None
+    floor = integral.floor(value) if floor is None else floor
+    complete = complete and recipe.complete and integral.curves.mask is None
     residual = each_target(value, total) - gain if complete else None
     baseline = question.before.to(output.device)
     scale = torch.maximum(output.abs(), baseline.abs())
@@ -177,6 +185,7 @@ def circumstances(
         notes = (f"the model ran on copies of its parameters in {name_of(oracle.dtype)}", *notes)
     if oracle.differentiable or (oracle.coverage is not None and oracle.coverage.fused):
         notes = ("fused attention ran as its mathematical form", *notes)
+    notes = (*notes, *oracle.notes)
     return Run(
         rule=estimate.rule,
         rtol=estimate.rtol,

@@ -13,20 +13,25 @@ from torch import Tensor
 from intgrad._types import Point, Structure, Tree, flatten, open_door
 from intgrad.around import settle
 from intgrad.attribution import CERTIFICATE_FIELDS, Attribution
-from intgrad.baseline import Blurred, Fixed, as_baseline, parts_of
+from intgrad.baseline import Blurred, as_baseline, parts_of
 from intgrad.caller import calm
 from intgrad.certificate import report_convergence
 from intgrad.errors import Unsupported
+from intgrad.layers import conductance
 from intgrad.model.bound import Pinned
+from intgrad.path import PushedForward
 from intgrad.question import ask, opened, pinned
 from intgrad.recipe import Recipe
 
-Several = Callable[..., Attribution]
+Several = Callable[..., Any]
+COSTS = ("forwards", "backwards", "evaluations")
 HELD = 1 << 27  # numbers of noisy copies' values that are held at a time
 
 
 def members(recipe: Recipe) -> Several | None:
     """How to answer a recipe that is several questions; None for one that is not."""
+    if isinstance(recipe.path, PushedForward):
+        return partial(conductance, recipe)
     if recipe.around is not None:
         return partial(shaken, recipe)
     if len(parts := parts_of(recipe.baseline)) > 1 or isinstance(recipe.baseline, list):
@@ -55,12 +60,27 @@ def averaged(
     recipe: Recipe, parts: Sequence[Any], model: Any, x: Any, *, strict: bool | None, **call: Any
 ) -> Attribution:
     """The mean over several baselines, each explained to the tolerance."""
+    own = recipe.but(baseline=tuple(as_baseline(p) for p in parts))
+    found = each_of(own, model, x, call)
+    worst = float((found.error / found.tolerance).max())
+    if worst > 1 and hasattr(recipe.quadrature, "max_evaluations"):
+        # the members met it, and the mean is smaller than they are: they cancel in part
+        finer = replace(recipe.quadrature, rtol=0.9 * recipe.quadrature.rtol / worst)
+        again = each_of(own.but(quadrature=finer), model, x, call)
+        costs = {k: getattr(found, k) + getattr(again, k) for k in COSTS}
+        run = replace(again.run, rtol=found.run.rtol)
+        found = replace(again, recipe=found.recipe, run=run, **costs)
+        found = replace(found.carried(found.values, found.error_map), members=again.members)
+    return told(found, strict)
+
+
+def each_of(recipe: Recipe, model: Any, x: Any, call: dict[str, Any]) -> Attribution:
+    """Every baseline of a recipe once, and their mean."""
     found = []
-    for part in parts:
+    for part in recipe.baseline:
         found.append(answer(recipe.but(baseline=part), model, x, **call))
         call["check"] = False  # the model has been looked at
-    own = recipe.but(baseline=tuple(as_baseline(p) for p in parts), at=found[0].recipe.at)
-    return told(combine(found, 1 / len(found), own, len(found)), strict)
+    return combine(found, 1 / len(found), recipe.but(at=found[0].recipe.at), len(found))
 
 
 # ------------------------------------------------------------------------------ stretches of scale
@@ -126,7 +146,7 @@ def _shaken(
     noisy = tuple(copies(p, around.sigma, n, call["seed"]) for p in some)
     index = rows.repeat_interleave(n)
     given = {k: v[index.to(v.device)] for k, v in (call.pop("given") or {}).items()}
-    own = recipe.but(around=None, baseline=repeated(recipe.baseline, index, len(raw[0])))
+    own = recipe.but(around=None, baseline=repeated(recipe.baseline, index))
     target = Pinned(pin.wanted, moved(pin, rows), n)
     found = answer(own, model, structure.close(noisy), target=target, given=given or None, **call)
     return folded(found, recipe.but(baseline=found.recipe.baseline, at=found.recipe.at), n)
@@ -134,6 +154,11 @@ def _shaken(
 
 def copies(x: Tensor, sigma: float, n: int, seed: int) -> Tensor:
     """N noisy copies of every row, one after the other: (r n, ...). The same noise for every row."""
+    if not x.is_floating_point():
+        raise Unsupported(
+            f"noise is added to x, and x is {x.dtype}: whole numbers have no neighbours. Pass the "
+            f"embeddings themselves as x, or take a method without noise."
+        )
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(n, *x.shape[1:], generator=generator).to(x.device, x.dtype)
     flat = x.reshape(len(x), -1)
@@ -141,15 +166,12 @@ def copies(x: Tensor, sigma: float, n: int, seed: int) -> Tensor:
     return (x[:, None] + sigma * reach * noise).flatten(0, 1)
 
 
-def repeated(baseline: Any, index: Tensor, rows: int) -> Any:
-    """A baseline that is one point a row, once for each copy."""
+def repeated(baseline: Any, index: Tensor) -> Any:
+    """A baseline that knows its rows, once for each copy of each."""
     if baseline is None:
         return None
-    fixed = as_baseline(baseline)
-    if not isinstance(fixed, Fixed) or rows == 1:
-        return baseline
-    points = (p[index.to(p.device)] if len(p) == rows else p for p in fixed.points)
-    return replace(fixed, points=tuple(points))
+    known = as_baseline(baseline)
+    return known.for_rows(index) if hasattr(known, "for_rows") else baseline
 
 
 def moved(pin: Pinned, rows: Tensor) -> Any:
@@ -221,7 +243,7 @@ def folded(found: Attribution, recipe: Recipe, n: int) -> Attribution:
     values, wrong = (structure.close(tuple(p)) for p in zip(*parts, strict=True))
     rows = lambda t: t.unflatten(-1, (-1, n))  # noqa: E731
     numbers = {k: rows(getattr(found, k)).mean(-1) for k in ("output", "baseline_output", "floor")}
-    costs = {k: rows(getattr(found, k)).sum(-1) for k in ("forwards", "backwards", "evaluations")}
+    costs = {k: rows(getattr(found, k)).sum(-1) for k in COSTS}
     kind = type(recipe.around).__name__
     whole = replace(
         found.select(slice(0, None, n)),
@@ -246,7 +268,7 @@ def joined(found: Sequence[Attribution]) -> Attribution:
     first = found[0]
     axis = 1 if first.several else 0
     both = lambda trees: _each(lambda *ps: torch.cat(ps, axis), trees)  # noqa: E731
-    names = (*CERTIFICATE_FIELDS, "forwards", "backwards", "evaluations")
+    names = (*CERTIFICATE_FIELDS, *COSTS)
     numbers = {
         k: torch.cat([getattr(a, k) for a in found], -1)
         for k in names

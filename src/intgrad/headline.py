@@ -47,8 +47,21 @@ def certainty(a: Any) -> str:
         verdict += f", but rounding may make {worst:.2g}"
     elif a.run.rtol and worst == held_to:
         verdict += f", the floor of {a.run.dtype}"
+    if a.spread is not None:
+        verdict += f"; the baselines' answers spread by {percent(spread_share(a))}"
     gap = "not defined" if a.residual is None else f"{float(a.residual.abs().max()):.1e} at most"
     return f"error: {error} of the values' L1 norm, {verdict}; residual {gap}"
+
+
+def spread_share(a: Any) -> Tensor:
+    """The spread over several baselines, summed over features, over the values' L1 norm: (T * rows,)."""
+    lead = 2 if a.several else 1
+    size = lambda tree: sum(  # noqa: E731
+        p.detach().abs().flatten(lead).sum(lead).double().cpu() for p in flatten(tree, "values")[0]
+    )
+    share = size(a.spread) / size(a.values)
+    assert isinstance(share, Tensor)
+    return share.nan_to_num(0.0)
 
 
 def spread(numbers: Tensor) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from intgrad.around import SmoothGrad, SquareGrad, VarGrad
 from intgrad.baseline import Around, Dataset, Gaussian, Zeros
+from intgrad.boundary import Boundary
 from intgrad.integrand import BareGradient, DecisionGradient, SquaredShares
 from intgrad.path import (
     Anchored,
@@ -229,6 +230,18 @@ def var_grad(of: Recipe | None = None, sigma: float = 0.15, samples: int = 50) -
     return (of or saliency()).but(name="var_grad", around=VarGrad(sigma, samples))
 
 
+def big(boundary: Any = Boundary(), quadrature: Any = Automatic(), at: Any = "input") -> Recipe:
+    """Boundary-based integrated gradients: from the nearest point of another class to x.
+
+    Complete against the output on the decision boundary: the values say what keeps x on its side.
+    The class is the one predicted at x. Cost: the search, which is counted (see `Boundary`; 50 to
+    300 gradients a row), and the nodes of the quadrature.
+    Wang, Fredrikson, Datta 2021, "Robust Models Are More Interpretable Because Attributions Look
+    Normal", arXiv:2103.11257.
+    """
+    return Recipe("big", boundary, Straight(), quadrature, at=at)
+
+
 def gradient_x_input(at: Any = "input") -> Recipe:
     """Gradient at x, times x: one gradient, exact for homogeneous models, incomplete otherwise.
 
@@ -274,6 +287,7 @@ CATALOGUE: dict[str, Callable[..., Recipe]] = {
         smooth_grad,
         smooth_grad_squared,
         var_grad,
+        big,
         gradient_x_input,
         saliency,
         mean_gradient,

@@ -1,10 +1,11 @@
-"""Classes by their names: what fronts say of a checkpoint's targets and predictions."""
+"""Names: of classes, for a checkpoint's targets and predictions; of numbers, by where they stand."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 from intgrad.subject import Predictions
@@ -38,3 +39,13 @@ def top(model: object, scores: Tensor | None, labels: Sequence[str]) -> Predicti
     sure = one.sigmoid() if kind == "multi_label_classification" else one.softmax(0)
     best: list[int] = sure.topk(min(3, len(sure))).indices.tolist()
     return tuple((labels[i] if i < len(labels) else f"class {i}", float(sure[i])) for i in best)
+
+
+def index_name(position: int, point: tuple[Tensor, ...], names: list[str]) -> str:
+    """Where a number of `line` stands in the values: ``[2, 5]``, ``['ids'][7]``."""
+    for name, tensor in zip(names, point, strict=True):
+        if position < tensor[0].numel():
+            index = np.unravel_index(position, tensor.shape[1:])
+            return name + str([int(i) for i in index]) if index else name or "the value"
+        position -= tensor[0].numel()
+    raise IndexError(position)

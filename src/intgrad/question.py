@@ -112,7 +112,7 @@ def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: 
     inner = oracle.location.module is not None
     structure = Structure("tensor") if inner else oracle.structure
     baseline, drawn = populated(recipe.baseline, recipe.quadrature)
-    curves = replace(begin(baseline, oracle, seed, read), drawn=drawn)
+    curves = replace(begin(baseline, oracle, seed, wanted), drawn=drawn)
     if check and oracle.width > 1 and (longest := moving(curves)) is not None:
         ends = curves.end.take(longest), curves.start.take(longest)
         pair = tuple(torch.cat(p) for p in zip(*ends, strict=True))

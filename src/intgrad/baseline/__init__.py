@@ -32,7 +32,8 @@ class Baseline(Protocol):
     """x (r, ...) -> curves that end there.
 
     `rows` numbers the examples; `seed` is the only source of chance. A baseline of token ids says
-    ``tokens = True`` and is given ids; any other is given real numbers.
+    ``tokens = True`` and is given ids; any other is given real numbers. One that must ask the model
+    for its starts also has ``trace(oracle, entry, seed)``, and is called by that.
     """
 
     def __call__(self, x: Point, rows: Tensor, seed: int, /) -> Curves:

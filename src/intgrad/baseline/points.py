@@ -48,6 +48,11 @@ class Fixed:
             return bind(tuple(own), x)
         return bind_rows(tuple(b.expand(p.shape) for b, p in zip(own, x, strict=True)), x)
 
+    def for_rows(self, index: Tensor) -> Fixed:
+        """The points of rows chosen by `index`, which may name one several times."""
+        own = (p if len(p) == 1 else p[index.to(p.device)] for p in self.points)
+        return Fixed(tuple(own), self.name, self.tokens)
+
 
 @dataclass(frozen=True)
 class Blurred:

@@ -21,10 +21,12 @@ from intgrad.cli.request import (
     Asked,
     Start,
     answer,
+    compare,
     load,
     quadrature_of,
     refuse_baseline,
     sort_out,
+    starts_of,
 )
 
 MODEL = (
@@ -36,6 +38,10 @@ BASELINE = (
     f"(the mean over {DRAWS} draws, at {DRAWS} times the cost). Text, where one must be named: mask, "
     "pad or unk (that token in place of each word), or zero (no embedding at all)."
 )
+BASELINES = (
+    "Several of these with commas between them, such as black,white,blur: explain from each, say what "
+    "the model sees in each, how far they agree, and which signs are the same under all."
+)
 TOLERANCE = (
     "The relative error to reach, 0.01 unless said: the rule takes as many gradients as each input "
     f"needs, up to {MOST}. Not with --nodes."
@@ -46,6 +52,7 @@ EXAMPLES = """Examples:
   intgrad explain google/mobilenet_v1_0.75_192 cat.jpg --tolerance 0.01
   intgrad explain ./checkpoint *.jpg --target tabby --baseline blur
   intgrad explain ./bert --text "Who was Galileo?" --baseline mask
+  intgrad explain ./checkpoint cat.jpg --baselines black,white,grey,blur,noise
   intgrad explain my_package.models:make photo.png --as probability
 """
 
@@ -93,6 +100,7 @@ def explain(
     ] = None,
     as_: Annotated[As, typer.Option("--as", help="What of the class is explained.")] = As.logit,
     baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
+    baselines: Annotated[str | None, typer.Option(metavar="NAMES", help=BASELINES)] = None,
     tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
     nodes: Annotated[
         int | None,
@@ -115,17 +123,25 @@ def explain(
     """Explain what a model says of pictures or texts.
 
     A report, a picture of every attribution and all numbers go to a folder; a table says how sure
-    they are. Integrated gradients, from a baseline to the input.
+    they are. Integrated gradients, from a baseline to the input, or from several that are compared.
     """
     with console.sentences():
         asked = Asked(target, as_, baseline, quadrature_of(nodes, tolerance), width, seed)
         pictures, texts = sort_out(inputs or [], text or [])
-        refuse_baseline(baseline, bool(pictures))
+        starts = starts_of(baselines, baseline, bool(pictures)) if baselines is not None else ()
+        if not starts:
+            refuse_baseline(baseline, bool(pictures))
         with console.notes():
             checkpoint = load(model, bool(pictures))
             console.prepare(out)
-            found = answer(checkpoint, pictures or texts, asked)
-        console.deliver(found, out, f"{checkpoint.name}: {len(pictures or texts)} explained")
+            reports = compare(checkpoint, pictures or texts, asked, starts) if starts else []
+            found = [] if starts else answer(checkpoint, pictures or texts, asked)
+        title = f"{checkpoint.name}: {len(pictures or texts)} explained"
+        if starts:
+            console.deliver_reports(reports, out, f"{title} from {len(starts)} baselines")
+            found = [a for report in reports for a in report.members]
+        else:
+            console.deliver(found, out, title)
         missed = console.advise(found, nodes is None, MOST)
     raise typer.Exit(1 if strict and missed else 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import textwrap
@@ -18,11 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from intgrad import report, storage
+from intgrad import laboratory, report, storage
 from intgrad.attribution import Attribution
 from intgrad.errors import InputError, IntgradError, NotConverged
 from intgrad.headline import percent
+from intgrad.laboratory import BaselineReport
 from intgrad.methods import CATALOGUE
+from intgrad.report import baselines, files
 from intgrad.subject import Picture
 
 NUMBERS = ("p", "f(x)", "f(base)", "residual", "error", "evals", "conv.")
@@ -30,6 +33,12 @@ LEGEND = (
     "p: probability of the prediction. f(x), f(base): {what}, at the input and at the baseline. "
     "residual: sum of values - (f(x) - f(base)). error: estimated, of the values, relative to their "
     "L1 norm; a row has converged at {rtol:.2g} or less. evals: gradient evaluations."
+)
+ALIKE = (
+    "p, entropy: what the model makes of the baseline itself, the probability of the explained class "
+    "and how open the classes are (1: all alike). alike: rank correlation, its least over the inputs, "
+    "share of equal signs, of those that are certain, and of the largest units in common. A sign "
+    "survives if it is the same under every baseline and certain, larger than its error, under each."
 )
 
 
@@ -194,10 +203,32 @@ def write(attributions: Sequence[Attribution], folder: Path, title: str) -> list
     storage.save(attributions, numbers)
     drawn = report.save_pngs(pictures, folder) if pictures else []
     report.page(attributions, page, title)
+    return [page.name, *listed(drawn), numbers.name]
+
+
+def deliver_reports(reports: Sequence[BaselineReport], folder: Path, title: str) -> None:
+    """Print the tables, write report, pictures and numbers, and say where they are."""
+    screen = Console(highlight=False)
+    typer.echo(laboratory.summary(reports))
+    typer.echo()
+    typer.echo(textwrap.fill(ALIKE, min(screen.width, 80) - 1))
+    from intgrad.report import baselines_figure  # needs matplotlib, which texts alone do not
+
+    numbers, words = folder / "attributions.safetensors", folder / "baselines.json"
+    drawn = baselines_figure.save_pngs(reports, folder)
+    baselines.page(reports, folder / "report.html", title)
+    storage.save([a for report in reports for a in report.members], numbers)
+    told = json.dumps([report.describe() for report in reports], indent=1, allow_nan=False)
+    files.write(words, told.encode("utf-8"))
+    typer.echo(f"\nWritten to {folder}:")
+    for line in ("report.html", *listed(drawn), numbers.name, words.name):
+        typer.echo(f"  {line}")
+
+
+def listed(drawn: Sequence[Path]) -> list[str]:
+    """The names of pictures; of many, the first and the last."""
     names = [path.name for path in drawn]
-    if len(names) > 2:
-        names = [f"{names[0]} to {names[-1]}, {len(names)} pictures"]
-    return [page.name, *names, numbers.name]
+    return names if len(names) < 3 else [f"{names[0]} to {names[-1]}, {len(names)} pictures"]
 
 
 def prepare(folder: Path) -> None:

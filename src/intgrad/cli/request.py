@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,34 @@ def refuse_baseline(baseline: Start | None, pictures: bool) -> None:
         raise ig.InputError(f"--baseline {baseline.value} is not for {noun}; expected {known}.")
 
 
+def starts_of(names: str, baseline: Start | None, pictures: bool) -> tuple[Start, ...]:
+    """Several baselines, named with commas between them."""
+    if baseline is not None:
+        raise ig.InputError(
+            "--baseline and --baselines were both given; --baselines explains from each that it names, "
+            "and compares them."
+        )
+    known = FOR_PICTURES if pictures else FOR_TEXT
+    said, of = [name.strip() for name in names.split(",")], [start.value for start in known]
+    for name in said:
+        if name not in of or said.count(name) > 1:
+            wrong = (
+                "is named twice"
+                if name in of
+                else f"is not for {'pictures' if pictures else 'texts'}"
+            )
+            raise ig.InputError(
+                f"--baselines {names}: {name!r} {wrong}; expected some of {', '.join(of)}, with commas "
+                f"between them."
+            )
+    if len(said) < 2:
+        raise ig.InputError(
+            f"--baselines {names} names one; expected two or more, such as {','.join(of[:2])}. For one, "
+            f"use --baseline."
+        )
+    return tuple(Start(name) for name in said)
+
+
 def load(name: str, pictures: bool) -> Checkpoint:
     """The checkpoint, of the kind that the inputs need.
 
@@ -157,45 +186,74 @@ def answer(
     checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked
 ) -> list[ig.Attribution]:
     """Hand the inputs to their front."""
-    explain, baseline = (
-        for_pictures(asked.baseline) if checkpoint.kind == "image" else for_texts(asked.baseline)
-    )
-    draws = DRAWS if asked.baseline is Start.noise else 1
-    each = getattr(asked.quadrature, "nodes", 24)
-    with rows_bar(len(inputs) * (each * draws + 3)) as tick:
+    start = asked.baseline or (Start.black if checkpoint.kind == "image" else Start.zero)
+    with rows_bar(first_rows(inputs, asked, (start,))) as tick:
+        explain = front(checkpoint).explain
         return explain(
-            checkpoint.model,
-            checkpoint.processor,
-            list(inputs),
-            target=KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
-            baseline=baseline,
-            quadrature=asked.quadrature,
-            labels=checkpoint.labels,
-            width=asked.width,
-            seed=asked.seed,
-            progress=tick,
+            *handed(checkpoint, inputs), baseline=made(start), **how(checkpoint, asked, tick)
         )
 
 
-def for_pictures(start: Start | None) -> tuple[Callable[..., list[ig.Attribution]], Any]:
-    """The front for pictures, and a baseline in light from 0 to 1, so that black is 0."""
-    from intgrad import image
+def compare(
+    checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked, starts: Sequence[Start]
+) -> list[ig.BaselineReport]:
+    """Hand the inputs to their front, to be explained from several baselines."""
+    import_module("intgrad.report.baselines_figure")  # says at once if there is no matplotlib
+    named = {start.value: made(start) for start in starts}
+    with rows_bar(first_rows(inputs, asked, starts)) as tick:
+        report = front(checkpoint).baseline_report
+        return report(*handed(checkpoint, inputs), baselines=named, **how(checkpoint, asked, tick))
 
-    starts = {
+
+def front(checkpoint: Checkpoint) -> Any:
+    """The front for pictures or for texts."""
+    if checkpoint.kind == "image":
+        from intgrad import image
+
+        return image
+    from intgrad import text
+
+    return text
+
+
+def handed(checkpoint: Checkpoint, inputs: Sequence[Path | str]) -> tuple[Any, Any, list[Any]]:
+    """What a front takes first."""
+    return checkpoint.model, checkpoint.processor, list(inputs)
+
+
+def how(checkpoint: Checkpoint, asked: Asked, tick: Callable[[int], None]) -> dict[str, Any]:
+    """The options, as a front takes them."""
+    return {
+        "target": KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
+        "quadrature": asked.quadrature,
+        "labels": checkpoint.labels,
+        "width": asked.width,
+        "seed": asked.seed,
+        "progress": tick,
+    }
+
+
+def first_rows(inputs: Sequence[object], asked: Asked, starts: Sequence[Start]) -> int:
+    """Rows through the model in a first round of the rule, from these baselines."""
+    each = getattr(asked.quadrature, "nodes", 24)
+    return sum(len(inputs) * (each * (DRAWS if s is Start.noise else 1) + 3) for s in starts)
+
+
+def made(start: Start) -> Any:
+    """The baseline itself; those of pictures in light from 0 to 1, so that black is 0."""
+    pictures = {
+        Start.black: ig.Zeros(),
         Start.white: ig.Constant(1.0),
         Start.grey: ig.Constant(0.5),
         Start.blur: ig.Blurred(),
         Start.noise: ig.Uniform(0.0, 1.0, samples=DRAWS),
     }
-    return image.explain, starts.get(start or Start.black, ig.Zeros())
-
-
-def for_texts(start: Start | None) -> tuple[Callable[..., list[ig.Attribution]], Any]:
-    """The front for texts, and what stands in for a word."""
+    if start in pictures:
+        return pictures[start]
     from intgrad import text
 
-    starts = {Start.mask: text.Mask, Start.pad: text.Pad, Start.unk: text.Unknown}
-    return text.explain, starts.get(start or Start.zero, text.ZeroEmbedding)()
+    texts = {Start.mask: text.Mask, Start.pad: text.Pad, Start.unk: text.Unknown}
+    return texts.get(start, text.ZeroEmbedding)()
 
 
 def class_index(wanted: str | None, labels: Sequence[str]) -> int | None:

@@ -8,31 +8,38 @@ sees n(y) with y = R x S^T. What is explained is the net after n, as a function 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from intgrad._types import Point
-from intgrad.attribute import attribute
 from intgrad.attribution import Attribution
-from intgrad.baseline import Zeros
 from intgrad.certificate import report_convergence
-from intgrad.errors import NotConverged, TargetError, Unsupported
+from intgrad.errors import NotConverged, TargetError
+from intgrad.image.develop import develop
 from intgrad.image.lens import Lens, lens
-from intgrad.image.pull_back import pull_back, pull_back_error
-from intgrad.image.view import Source, View, look, several
-from intgrad.integrand import GradientVelocity
+from intgrad.image.origin import Origin, recipe_of
+from intgrad.image.squares import squares
+from intgrad.image.view import Source, look, several, shown
+from intgrad.laboratory import (
+    BaselineReport,
+    Standing,
+    each,
+    grouping,
+    names_of,
+    report_missed,
+    row_by_row,
+    standing,
+)
 from intgrad.model.scores import entry_of
 from intgrad.naming import labels_of, named, top
-from intgrad.path import Bank, Curves, Straight
 from intgrad.quadrature import Automatic
-from intgrad.subject import Picture, Predictions
+from intgrad.quadrature.tolerance import is_half
+from intgrad.recipe import Recipe
 
-__all__ = ["explain"]
+__all__ = ["baseline_report", "explain", "squares"]
 
 
 MARGIN = 0.75  # of the tolerance, asked of the model, so that it is met on the picture itself
@@ -95,51 +102,86 @@ def explain(
         A processor that does not normalise each channel by a straight line; another location.
     """
     rule = quadrature or getattr(call.get("recipe"), "quadrature", Automatic())
-    ask, baseline = _recipe(call, baseline, stricter(rule))
+    how = recipe_of(call, baseline, rule)
     eye = lens(processor)
-    views = look(several(pictures), eye, baseline, int(call.get("seed", 0)))
-    net, x = pipeline(model, eye, torch.stack([v.light for v in views]))
+    origin = Origin.of(how)
+    looks = [look(several(pictures), eye, b, int(call.get("seed", 0))) for b in origin.shown]
+    net, x = pipeline(model, eye, torch.stack([v.light for v in looks[0]]))
     strict = bool(call.pop("strict", False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConverged)  # judged below, on the picture's own pixels
-        a = ask(Starts.of(views))(net, x, target=target, **call)
+        finer = how.but(baseline=origin.asked(looks), quadrature=stricter(rule, x.dtype))
+        a = finer(net, x, target=target, **call)
     names = labels_of(model, labels)
     said = tuple(named(t, names) for t in a.targets)
-    asked = a.recipe.but(baseline=baseline, quadrature=rule)
-    met = getattr(stricter(rule), "rtol", None) == a.run.rtol
+    start = a.recipe.baseline if origin.named is None else origin.named
+    asked = a.recipe.but(baseline=start, quadrature=rule)
+    met = getattr(finer.quadrature, "rtol", None) == a.run.rtol
     run = replace(a.run, rtol=rule.rtol) if met else a.run
     a = replace(a, recipe=asked, run=run, targets=said)
     tops = [top(model, _scores(net, one[None]), names) for one in x]
-    found = [_develop(a.select(i), view, tops[i]) for i, view in enumerate(views)]
+    found = [
+        develop(a.select(i), views, tops[i]) for i, views in enumerate(zip(*looks, strict=True))
+    ]
     report_convergence(found, strict)
     return found
 
 
+def baseline_report(
+    model: Callable[..., Any],
+    processor: Callable[..., Any],
+    pictures: Source | Sequence[Source],
+    *,
+    baselines: Sequence[Any] | Mapping[str, Any],
+    target: Any = None,
+    group: Any = None,
+    k: int | None = None,
+    **call: Any,
+) -> list[BaselineReport]:
+    """Explain pictures from several baselines, and say which conclusions do not depend on them.
+
+    Parameters
+    ----------
+    model, processor, pictures, target
+        As in `explain`.
+    baselines, group, k
+        As in `intgrad.baseline_report`, pictures in light from 0 to 1 as in `explain`. By default values
+        are added up in `squares`, 16 along the longer side: of single pixels hardly a sign is certain.
+        ``group=lambda a: a.sum(1)`` compares pixel by pixel.
+    **call
+        The rest of `explain`: ``quadrature=``, ``labels=``, ``path=``, ``recipe=``, ``seed=``, ``width=`` ...
+
+    Returns
+    -------
+    list of BaselineReport
+        One a picture. Costs what `explain` costs for each baseline, and a forward for each of its points.
+
+    Raises
+    ------
+    InputError
+        As `explain`, with the name of the baseline; fewer than two baselines.
+    """
+    named, strict = names_of(baselines), bool(call.pop("strict", False))
+    sources, eye = several(pictures), lens(processor)
+    given = {n: call[n] for n in ("seed", "width", "dtype") if n in call}
+
+    def answer(baseline: Any) -> tuple[list[Attribution], Standing | None, list[Tensor]]:
+        found = explain(model, processor, sources, target=target, baseline=baseline, **call)
+        origin = Origin.of(found[0].recipe)
+        looks = [look(sources, eye, b, int(call.get("seed", 0))) for b in origin.shown]
+        net, x = pipeline(model, eye, torch.stack([v.light for v in looks[0]]))
+        said = standing(Recipe(baseline=origin.asked(looks)), net, x, target, **given)
+        return found, said, [shown(v, eye) for v in looks[0]] if origin.outside else []
+
+    members, said, starts = zip(*each(named, answer), strict=True)
+    gather = squares() if group is None else grouping(group)
+    names, drawn = labels_of(model, call.get("labels")), starts if all(starts) else ()
+    reports = row_by_row(list(named), members, said, gather, k, names, drawn)
+    report_missed(reports, strict)
+    return reports
+
+
 # ---------------------------------------------------------------------- to the engine and back
-
-
-@dataclass(frozen=True, eq=False)
-class Starts:
-    """The baselines of all rows, given: crops (k, 3, h, w), the row and the weight of each."""
-
-    crops: Tensor
-    row: Tensor
-    weight: Tensor
-
-    @staticmethod
-    def of(views: Sequence[View]) -> Starts:
-        """Those of these views, row after row."""
-        counts = torch.tensor([len(v.weight) for v in views])
-        row = torch.arange(len(views)).repeat_interleave(counts)
-        return Starts(
-            torch.cat([v.starts for v in views]), row, torch.cat([v.weight for v in views])
-        )
-
-    def __call__(self, x: Point, rows: Tensor, seed: int) -> Curves:
-        """One curve from each."""
-        crops = self.crops.to(x[0].device, x[0].dtype)
-        index = torch.arange(len(self.row))
-        return Curves(self.row, Bank((crops,), index), Bank(x, self.row), self.weight)
 
 
 class Pipeline(nn.Module):
@@ -169,51 +211,17 @@ def compiled(model: nn.Module) -> bool:
     return hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule)
 
 
-def _develop(a: Attribution, view: View, predictions: Predictions) -> Attribution:
-    """One row, on the picture's own pixels."""
-    run = replace(a.run, notes=(*a.run.notes, view.note))
-    a = replace(a, subjects=(Picture(view.name, view.pixels, predictions),), run=run)
-    if view.grid is None:
-        return a
-    chain = isinstance(a.recipe.path, Straight) and isinstance(a.recipe.integrand, GradientVelocity)
-    values = _channels(partial(pull_back, straight=chain), a.values, view)
-    wrong = None
-    if a.error_map is not None:
-        wrong = _channels(pull_back_error, a.error_map, view)
-    return a.carried(values, wrong)
-
-
-def _channels(back: Callable[..., Tensor], values: Tensor, view: View) -> Tensor:
-    """`back` on each channel, one at a time: the float64 maps of a large picture are large."""
-    each = values.detach().cpu().double().unbind(-3)
-    parts = [back(part, view.channel(c)).to(values.dtype) for c, part in enumerate(each)]
-    return torch.stack(parts, -3).to(values.device)
-
-
 # ---------------------------------------------------------------------- words for it
 
 
-def _recipe(call: dict[str, Any], baseline: Any, quadrature: Any) -> tuple[Callable[..., Any], Any]:
-    """How to ask once the starts are known; and the baseline as its user named it."""
-    recipe = call.pop("recipe", None)
-    at = call.pop("at", getattr(recipe, "at", "input"))
-    if call.get("differentiable") or at != "input":
-        raise Unsupported(
-            "pictures are explained at their pixels, and outside a loss; for another location, or "
-            "differentiable=True, call intgrad.attribute on the processor's tensors."
-        )
-    given = {"quadrature": quadrature, **{n: call.pop(n, None) for n in ("path", "integrand")}}
-    parts = {n: p for n, p in given.items() if p is not None}
-    start = getattr(recipe, "baseline", None) if baseline is None else baseline
-    start = Zeros() if start is None else start
-    if recipe is None:
-        return lambda starts: partial(attribute, baseline=starts, **parts), start
-    return lambda starts: recipe.but(baseline=starts, **parts), start
+def stricter(rule: Any, dtype: torch.dtype) -> Any:
+    """A rule that stops by itself, told to go further: carrying back to a picture's grid adds error.
 
-
-def stricter(rule: Any) -> Any:
-    """A rule that stops by itself, told to go further: carrying back to a picture's grid adds error."""
-    return replace(rule, rtol=MARGIN * rule.rtol) if hasattr(rule, "max_evaluations") else rule
+    In half types it is rounding that says how far it can go.
+    """
+    if is_half(dtype) or not hasattr(rule, "max_evaluations"):
+        return rule
+    return replace(rule, rtol=MARGIN * rule.rtol)
 
 
 def _scores(net: Callable[..., Any], x: Tensor) -> Tensor | None:

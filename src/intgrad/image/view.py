@@ -106,13 +106,27 @@ def _bring(
         )
         return bytes_of(canvas), torch.stack([grid.down(p) for p in points]), note
     if eye.own:
-        span = light - light.min()
-        shown = bytes_of(span / span.max().clamp(min=1e-9))
-        return shown, points, f"on the processor's own {_size(light)} grid, in its own units"
+        return (
+            _stretched(light, light),
+            points,
+            f"on the processor's own {_size(light)} grid, in its own units",
+        )
     starts = torch.stack([eye.light(Image.fromarray(bytes_of(p).numpy())) for p in points])
     who = type(eye.process).__name__
     note = f"on the {_size(light)} grid the model sees: {who} does more than resize and crop"
     return bytes_of(light), starts, note
+
+
+def shown(view: View, eye: Lens) -> Tensor:
+    """The baseline as a picture like `view.pixels`, its first sample: (H, W, 3) uint8."""
+    if eye.own:
+        return _stretched(view.points[0], view.light)
+    return bytes_of(view.points[0] if view.grid is not None else view.starts[0])
+
+
+def _stretched(light: Tensor, like: Tensor) -> Tensor:
+    """Numbers in units of their own as pixels, `like` from black to white."""
+    return bytes_of((light - like.min()) / (like.max() - like.min()).clamp(min=1e-9))
 
 
 def _refuse_sizes(first: View, last: View) -> None:

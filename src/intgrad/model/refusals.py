@@ -11,7 +11,7 @@ from intgrad.errors import InputError
 from intgrad.model.precision import blame
 
 
-def last_line(error: Exception) -> str:
+def last_line(error: BaseException) -> str:
     """What an exception says last, which is mostly the point."""
     return (str(error).strip().splitlines() or [""])[-1]
 

@@ -8,7 +8,7 @@ no graph to them is built; buffers are exchanged for copies, so that none is ove
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from intgrad.model.memory import (
     width_for,
     width_for_targets,
 )
+from intgrad.model.observe import Place, Seen, observe
 from intgrad.model.panels import Coverage, in_calls, probe
 from intgrad.model.precision import held
 from intgrad.model.refusals import explain
@@ -52,6 +53,8 @@ class TorchOracle:
         finds one from the memory a single row keeps for its backward pass.
     dtype
         What the model is made to compute in for this call; None for its own.
+    notes
+        What the certificate should say of how it was asked.
     """
 
     model: Callable[..., Any]
@@ -65,6 +68,7 @@ class TorchOracle:
     dtype: torch.dtype | None = None
     bound: Bound | None = None
     features: Point = ()
+    notes: list[str] = field(default_factory=list)
     width: int = field(init=False)
     padded: bool = field(init=False)
     copies: bool = field(init=False, default=False)
@@ -134,6 +138,27 @@ class TorchOracle:
     def vocabulary(self) -> Tensor:
         """What the embedding layer at the location gives for every id: (V, d)."""
         return self.location.vocabulary()
+
+    def observe(
+        self, x: Point, rows: Tensor, places: Sequence[Place], directions: Sequence[Point]
+    ) -> tuple[Tensor, list[Seen]]:
+        """Values (T, n), and what is seen at each place; see `observe`."""
+        size, k = len(x), len(directions)
+
+        def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
+            point, *ways = (packed[i * size : (i + 1) * size] for i in range(k + 1))
+            answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
+            values, seen = observe(answer, point, places, ways)
+            self.meter.count(which, len(values))
+            for _ in ways:
+                self.meter.tangent(which)
+            parts = ((s.activation[None], s.tangents, s.gradient) for s in seen)
+            return values, *(tensor for part in parts for tensor in part)
+
+        packed = sum((tuple(d) for d in directions), tuple(x))
+        values, *found = self._in_calls(packed, rows, ask)
+        triples = zip(*(iter(found),) * 3, strict=True)
+        return values, [Seen(a[0], t, g) for a, t, g in triples]
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]

@@ -6,6 +6,7 @@ from intgrad.path.guided import Guided
 from intgrad.path.knots import Polyline
 from intgrad.path.left import Left
 from intgrad.path.permutation import Permutation
+from intgrad.path.pushed_forward import PushedForward
 from intgrad.path.scale_space import ScaleSpace
 from intgrad.path.sequential import Sequential
 from intgrad.path.spectral import Spectral
@@ -22,6 +23,7 @@ __all__ = [
     "Path",
     "Permutation",
     "Polyline",
+    "PushedForward",
     "ScaleSpace",
     "Sequential",
     "Spectral",

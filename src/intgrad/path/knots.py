@@ -56,6 +56,14 @@ class Polyline:
         """Not asked: its segments are straight lines."""
         raise NotImplementedError("a Polyline is traced; its segments are straight lines")
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Polyline) or hash(self) != hash(other):
+            return False
+        return all(torch.equal(a, b) for a, b in zip(self.through, other.through, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple((tuple(p.shape), p.dtype) for p in self.through))
+
     def __repr__(self) -> str:
         return f"Polyline({self.name})"
 

@@ -74,5 +74,6 @@ class Spectral:
         order = torch.arange(k, dtype=left.dtype, device=left.device)
         length = self.overlap + (1 - self.overlap) / k
         along = (t - (1 - self.overlap) * order / k) / length
-        open_ = (along >= 0) & (along < 1)
+        last = (t == 1) & (order == k - 1) if self.overlap < 1 else t == 1
+        open_ = (along >= 0) & ((along < 1) | last)  # from the left, where the way ends
         return along.clamp(0, 1), open_.to(left) / length

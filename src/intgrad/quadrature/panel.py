@@ -204,11 +204,12 @@ def equal(integral: LineIntegral, n: int) -> Panels:
 
 
 def begin(integral: LineIntegral, group: list[int]) -> dict[int, Leaves]:
-    """Equal panels for each row: four on a single curve, fewer on each of many."""
+    """Equal panels for each row: four on a single curve, fewer on each of many; twice where it bends."""
     rows = {}
+    bends = 1 if getattr(integral.path, "straight", False) else 2
     for row in group:
         own = (integral.curves.row == row).nonzero()[:, 0]
-        rows[row] = Leaves.equal(own, 4 if len(own) == 1 else 2 if len(own) <= 4 else 1)
+        rows[row] = Leaves.equal(own, bends * (4 if len(own) == 1 else 2 if len(own) <= 4 else 1))
     panels = {row: Panels(v.curve, v.a, v.b) for row, v in rows.items()}
     found = ask(integral, panels)
     return {

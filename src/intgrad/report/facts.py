@@ -7,6 +7,7 @@ from typing import Any
 
 from intgrad._types import flatten, total
 from intgrad.attribution import Attribution
+from intgrad.headline import spread_share
 from intgrad.report.say import about, number, percent, visible
 
 
@@ -55,9 +56,18 @@ def sure(one: Attribution, several: int) -> tuple[Fact, ...]:
         Fact("Error (estimated, relative L1)", percent(float(one.error[0]))),
         Fact("Tolerance", held_to(one)),
         Fact("Floor (rounding)", percent(float(one.floor[0]))),
+        *spread(one),
         *cost(one, several),
         Fact("Converged", verdict(one)),
     )
+
+
+def spread(one: Attribution) -> tuple[Fact, ...]:
+    """How far several baselines are apart, where there were several."""
+    if one.spread is None:
+        return ()
+    said = f"{percent(float(spread_share(one)[0]))} of the values, over {len(one.members)}"
+    return (Fact("Spread over baselines", said),)
 
 
 def predictions(one: Attribution) -> tuple[Fact, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from intgrad._types import flatten
 from intgrad.attribution import Attribution
+from intgrad.naming import index_name
 from intgrad.report.say import part
 
 LARGEST = 15
@@ -84,13 +84,3 @@ def strengths(values: Tensor) -> list[float]:
 def shapes(point: tuple[Tensor, ...], names: list[str]) -> str:
     """The shape of each tensor of a row, without the row axis."""
     return ", ".join(f"{n} {tuple(p.shape[1:])}".strip() for n, p in zip(names, point, strict=True))
-
-
-def index_name(position: int, point: tuple[Tensor, ...], names: list[str]) -> str:
-    """Where a number of `line` stands in the values: ``[2, 5]``, ``['ids'][7]``."""
-    for name, tensor in zip(names, point, strict=True):
-        if position < tensor[0].numel():
-            index = np.unravel_index(position, tensor.shape[1:])
-            return name + str([int(i) for i in index]) if index else name or "the value"
-        position -= tensor[0].numel()
-    raise IndexError(position)

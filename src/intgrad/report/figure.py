@@ -88,13 +88,15 @@ def three(drawing: Drawing) -> Figure:
     return figure
 
 
-def scale(figure: Figure, axes: list[Axes], top: float) -> None:
-    """A colour bar from what pulls away to what speaks for."""
+def scale(
+    figure: Figure, axes: list[Axes], top: float, end: str = f"percentile {CLIP} of |value|"
+) -> None:
+    """A colour bar from what pulls away to what speaks for; `end` says where it ends."""
     limits = Normalize(-top, top) if top else Normalize(-1, 1)
     bar = figure.colorbar(
         ScalarMappable(limits, colours()), ax=axes, orientation="horizontal", shrink=0.5, aspect=40
     )
-    bar.set_label(f"pulls away  <  0  <  speaks for     (ends at percentile {CLIP} of |value|)")
+    bar.set_label(f"pulls away  <  0  <  speaks for     (ends at {end})")
 
 
 def colours() -> ListedColormap:

@@ -84,13 +84,18 @@ def pictures(one: Attribution, picture: Picture) -> Pictures:
     )
 
 
-def draw(one: Attribution, picture: Picture) -> Drawing:
+def draw(one: Attribution, picture: Picture, dots: int = WIDEST) -> Drawing:
     """Sum over channels, add up cells so that it is at most 512 dots wide and high, and scale."""
-    cell = -(-max(picture.pixels.shape[:2]) // WIDEST)
+    cell = cell_of(picture, dots)
     sums = pool(flat(one.values), cell)
     scale = strongest(sums)
     strength = (sums / scale if scale else sums).nan_to_num().clamp(-1, 1)
     return Drawing(sums, strength, scale, cell, shrink(picture.pixels.detach().cpu(), cell))
+
+
+def cell_of(picture: Picture, dots: int = WIDEST) -> int:
+    """How many pixels a side one dot stands for."""
+    return -(-max(picture.pixels.shape[:2]) // dots)
 
 
 def flat(tree: object) -> Tensor:

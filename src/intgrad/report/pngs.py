@@ -48,6 +48,8 @@ def overlay(one: Attribution) -> bytes:
 
 
 def name_of(one: Attribution) -> str:
-    """A file name from the picture's: letters and digits alone, so it stays in its folder."""
-    name = Path(one.subjects[0].name).stem if one.subjects else ""
+    """A file name from the picture's or text's: letters and digits alone, so it stays in its folder."""
+    subject = one.subjects[0] if one.subjects else None
+    name = subject.name if subject else ""
+    name = Path(name).stem if isinstance(subject, Picture) else name
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "row"

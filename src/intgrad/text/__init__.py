@@ -8,7 +8,7 @@ them exactly 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +18,25 @@ from torch import Tensor, nn
 from intgrad.attribution import Attribution
 from intgrad.certificate import report_convergence
 from intgrad.errors import InputError
+from intgrad.laboratory import (
+    BaselineReport,
+    Standing,
+    each,
+    grouping,
+    names_of,
+    report_missed,
+    row_by_row,
+    standing,
+)
 from intgrad.model.checks import refuse_training
 from intgrad.naming import labels_of, named, top
+from intgrad.recipe import Recipe
 from intgrad.subject import Predictions, Sentence
 from intgrad.text.absence import Mask, Pad, Unknown, ZeroEmbedding
-from intgrad.text.ask import asking, of_text
+from intgrad.text.ask import asking, inputs, of_text
 from intgrad.text.tokens import Reading, read, scores, together
 
-__all__ = ["Mask", "Pad", "Unknown", "ZeroEmbedding", "explain", "words"]
+__all__ = ["Mask", "Pad", "Unknown", "ZeroEmbedding", "baseline_report", "explain", "words"]
 
 
 def explain(
@@ -91,8 +102,7 @@ def explain(
     strict = call.pop("strict", False)
     if call.get("check", True):
         refuse_training(model)
-    readings = [read(model, tokenizer, t, i) for i, t in enumerate(_several(texts))]
-    alone = [scores(model, r.batch) for r in readings]
+    readings, alone = _read(model, tokenizer, texts)
     names = labels_of(model, labels)
     tops = [top(model, s, names) for s in alone]
     found: list[Attribution] = []
@@ -106,6 +116,61 @@ def explain(
         call["check"] = False  # the model has been looked at
     report_convergence(found, strict)
     return found
+
+
+def baseline_report(
+    model: nn.Module,
+    tokenizer: Callable[..., Any],
+    texts: str | Sequence[str],
+    *,
+    baselines: Sequence[Any] | Mapping[str, Any],
+    target: Any = None,
+    group: Any = None,
+    k: int | None = None,
+    **call: Any,
+) -> list[BaselineReport]:
+    """Explain texts from several baselines, and say which conclusions do not depend on them.
+
+    Parameters
+    ----------
+    model, tokenizer, texts, target
+        As in `explain`.
+    baselines, group, k
+        As in `intgrad.baseline_report`, of `Mask`, `Pad`, `Unknown` and `ZeroEmbedding`; tokens are added
+        up to `words` by default.
+    **call
+        The rest of `explain`: ``quadrature=``, ``labels=``, ``path=``, ``recipe=``, ``seed=``, ``width=`` ...
+
+    Returns
+    -------
+    list of BaselineReport
+        One a text. Costs what `explain` costs for each baseline, and two forwards a text more.
+
+    Raises
+    ------
+    InputError
+        As `explain`, with the name of the baseline; fewer than two baselines.
+    """
+    named, strict = names_of(baselines), bool(call.pop("strict", False))
+    lines = _several(texts)
+    batch = together(model, tokenizer, *_read(model, tokenizer, lines))
+    ids, given = inputs(batch)
+    how = {n: call[n] for n in ("seed", "width", "dtype") if n in call}
+
+    def answer(baseline: Any) -> tuple[list[Attribution], Standing | None]:
+        own = {"target": target, "baseline": baseline, **call}
+        found = explain(model, tokenizer, lines, **own)
+        start = found[0].recipe.baseline.start(tokenizer, batch)
+        recipe = Recipe(baseline=start, at="embedding")
+        return found, standing(recipe, model, ids, target, given=given, **how)
+
+    members, said = zip(*each(named, answer), strict=True)
+    gather = words if group is None else grouping(group)
+    reports = row_by_row(
+        list(named), members, said, gather, k, labels_of(model, call.get("labels"))
+    )
+    report_missed(reports, strict)
+    return reports
 
 
 def words(a: Attribution) -> Attribution:
@@ -125,6 +190,14 @@ def words(a: Attribution) -> Attribution:
     order = tuple(range(len(subject.words)))
     whole = replace(subject, tokens=subject.words, word_of=order)
     return replace(a.group(torch.tensor(subject.word_of)), subjects=(whole,))
+
+
+def _read(
+    model: nn.Module, tokenizer: Any, texts: str | Sequence[str]
+) -> tuple[list[Reading], list[Tensor | None]]:
+    """Each text by itself, and its scores."""
+    readings = [read(model, tokenizer, t, i) for i, t in enumerate(_several(texts))]
+    return readings, [scores(model, r.batch) for r in readings]
 
 
 def _cut(a: Attribution, own: Tensor, reading: Reading, predictions: Predictions) -> Attribution:

@@ -38,11 +38,17 @@ class Ask:
 
     def __call__(self, model: Any, batch: Batch, **call: Any) -> Attribution:
         """Values (rows, tokens); nobody is warned."""
-        given = {k: v for k, v in batch.inputs.items() if k != "input_ids"}
-        start, path = self.absence.start(self.tokenizer, batch), self.recipe.path
+        (ids, given), path = inputs(batch), self.recipe.path
+        start = self.absence.start(self.tokenizer, batch)
         own = self.recipe.but(baseline=start, path=fitted(path, batch.special))
-        a = own(model, {"input_ids": batch.ids}, given=given, strict=None, **call)
+        a = own(model, ids, given=given, strict=None, **call)
         return replace(a, recipe=a.recipe.but(baseline=self.absence, path=path))
+
+
+def inputs(batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is explained, and what is given with it."""
+    given = {**batch.inputs}
+    return {"input_ids": given.pop("input_ids")}, given
 
 
 def asking(

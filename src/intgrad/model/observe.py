@@ -1,0 +1,164 @@
+"""Layers seen from inside: what each puts out, how that moves, and what the target makes of it.
+
+A forward pass in forward mode carries a direction of the input to every layer; one backward pass
+carries the gradient of the target back to every layer. No second derivative is taken: the tangents
+are gone before the backward pass begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from intgrad._types import Point
+from intgrad.errors import ModelError, Unsupported
+from intgrad.model.refusals import last_line
+
+Ask = Callable[[Point], Tensor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer of a model: its name, its module, and which of its calls, counted from 0."""
+
+    name: str
+    module: nn.Module
+    call: int = 0
+
+    @property
+    def label(self) -> str:
+        """Its name, with the number of the call where it is not the first."""
+        return f"{self.name}#{self.call}" if self.call else self.name
+
+
+@dataclass(frozen=True)
+class Seen:
+    """At one place: activation (n, ...), tangents (k, n, ...), gradients (T, n, ...)."""
+
+    activation: Tensor
+    tangents: Tensor
+    gradient: Tensor
+
+
+def observe(
+    ask: Ask, x: Point, places: Sequence[Place], directions: Sequence[Point]
+) -> tuple[Tensor, list[Seen]]:
+    """Values (T, n) of the target, and what is seen at each place.
+
+    Parameters
+    ----------
+    ask
+        Points -> values (T, n), by one call of the model.
+    directions
+        Of the input, each like x. One pass in forward mode each; with none, none.
+
+    Raises
+    ------
+    Unsupported
+        An operation has no forward mode.
+    ModelError
+        A place is not reached, or the target does not depend on it.
+    """
+    leaves = tuple(p.detach().requires_grad_() for p in x)
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        moved = [carried(ask, leaves, d, places)[2] for d in directions[1:]]
+        if directions:
+            values, outputs, tangents = carried(ask, leaves, directions[0], places)
+            moved.insert(0, tangents)
+        else:
+            with recording(places) as outputs:
+                values = ask(leaves)
+            expect(outputs, places)
+        gradients = pulled(values, outputs, places)
+    along = [torch.stack(t) for t in zip(*moved, strict=True)]
+    along = along or [o.new_zeros(0, *o.shape) for o in outputs]
+    parts = zip(outputs, along, gradients, strict=True)
+    return values.detach(), [Seen(o.detach(), t.detach(), g) for o, t, g in parts]
+
+
+def carried(
+    ask: Ask, leaves: Point, direction: Point, places: Sequence[Place]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Values (T, n), the places' outputs in the graph, and their tangents along a direction."""
+    with forward_ad.dual_level():
+        pairs = zip(leaves, direction, strict=True)
+        duals = tuple(forward_ad.make_dual(p, d.detach().to(p)) for p, d in pairs)
+        with recording(places) as outputs:
+            try:
+                values = ask(duals)
+            except (ModelError, NotImplementedError) as error:
+                refuse_backward_only(error)
+                raise
+        expect(outputs, places)
+        tangents = [forward_ad.unpack_dual(o).tangent for o in outputs]
+        still = [
+            torch.zeros_like(o).detach() if t is None else t.detach().clone()
+            for o, t in zip(outputs, tangents, strict=True)
+        ]
+        return forward_ad.unpack_dual(values).primal, outputs, still
+
+
+@contextmanager
+def recording(places: Sequence[Place]) -> Iterator[list[Any]]:
+    """What the places put out, in their order, None until then; the network goes on with copies."""
+    outputs: list[Any] = [None] * len(places)
+    calls: dict[nn.Module, int] = {}
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        call = calls[module] = calls.get(module, -1) + 1
+        mine = [i for i, p in enumerate(places) if p.module is module and p.call == call]
+        if not mine:
+            return output
+        tensor = output if isinstance(output, Tensor) else output[0]
+        for i in mine:
+            outputs[i] = tensor
+        copy = tensor.clone()  # the network may write into it
+        return copy if isinstance(output, Tensor) else (copy, *output[1:])
+
+    with ExitStack() as stack:
+        for module in dict.fromkeys(p.module for p in places):
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield outputs
+
+
+def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
+    """Refuse places that were not reached."""
+    for output, place in zip(outputs, places, strict=True):
+        if output is None:
+            raise ModelError(
+                f"the layer {place.name!r} was not reached {place.call + 1} times in one forward pass; "
+                f"expected it to run. Is it used at all for this input?"
+            )
+
+
+def pulled(values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
+    """Gradients (T, n, ...) of every value at every place."""
+    rows = []
+    for t, value in enumerate(values):
+        keep = t < len(values) - 1
+        found = torch.autograd.grad(value.sum(), outputs, retain_graph=keep, allow_unused=True)
+        for g, place in zip(found, places, strict=True):
+            if g is None:
+                raise ModelError(
+                    f"the target does not depend on the layer {place.name!r}; expected one on its way."
+                )
+        rows.append(found)
+    return [torch.stack(g) for g in zip(*rows, strict=True)]
+
+
+def refuse_backward_only(error: Exception) -> None:
+    """Say which layer method needs no forward mode, where an operation has none."""
+    said = f"{error} {error.__cause__ or ''}".lower()
+    if "forward ad" in said or "forward mode" in said or "forward-mode" in said:
+        raise Unsupported(
+            f"an operation of the model has no forward mode ({last_line(error.__cause__ or error)}), and "
+            f"that is what carries the path into its layers. Explain each layer along a straight line "
+            f"of its own: at= the layer, without path=ig.PushedForward()."
+        ) from error
