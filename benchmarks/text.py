@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=16, help="of words, for Shapley values")
     parser.add_argument("--smoke", action="store_true", help="all of it, tiny")
     args = parser.parse_args()
-    tiny = {"sentences": 4, "reviews": 2, "most": 2, "rtol": 0.3, "steps": 3, "orders": 2}
+    tiny = {"sentences": 2, "reviews": 1, "most": 2, "rtol": 0.3, "steps": 3, "orders": 2}
     return argparse.Namespace(**{**vars(args), **(tiny if args.smoke else {})})
 
 

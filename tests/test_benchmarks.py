@@ -145,3 +145,71 @@ def test_every_part_of_the_accuracy_benchmark_runs():
     for kind in ("Gauss-Legendre", "midpoint"):  # the same nodes as ours: the same error
         theirs, mine = (error["mlp_cancer", "logit", n] for n in (f"Captum {kind}", kind))
         assert theirs == mine
+
+
+# ------------------------------------------------------------------ texts
+
+
+def printed(root, *options):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", BENCHMARKS / "text.py", *options],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONIOENCODING": "utf-8",
+            "INTGRAD_DATA": root,
+        },
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def table_of(said, head):
+    """The rows of the table whose head begins so: {first cell: the others}."""
+    _, _, after = said.partition(f"| {head}")
+    lines = [line.strip("| ").split(" | ") for line in after.split("\n\n")[0].splitlines()[2:]]
+    return {first: rest for first, *rest in lines}
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_every_part_of_the_benchmark_of_texts_runs(data):
+    pytest.importorskip("transformers")
+    said = printed(str(data), "--smoke")
+    for token in ("[MASK]", "[PAD]", "[UNK]"):
+        rows = table_of(said, token)
+        assert len(rows) == 8
+        beside = {name: float(cells[1].split(" ± ")[0]) for name, cells in rows.items()}
+        assert beside["IG"] == 0
+        assert beside["random"] > 0  # its words are less needed than those of integrated gradients
+        cost = {name: int(cells[4]) for name, cells in rows.items()}
+        assert cost["occlusion"] < cost["Discretized IG, greedy"] < cost["Sequential IG"]
+    assert set(table_of(said, "baseline")) == {"[MASK]", "[PAD]", "[UNK]"}
+    area = {n: float(c[0].split(" ± ")[0]) for n, c in table_of(said, "| token AUPRC").items()}
+    assert len(area) == 9
+    assert {"attention", "random"} < set(area)
+    assert all(0 < a <= 1 for a in area.values())
+    assert area["IG"] > area["random"]
+
+
+def test_the_benchmark_of_texts_says_what_is_not_there(tmp_path):
+    pytest.importorskip("transformers")
+    assert "There is no hf/sst_bert" in printed(str(tmp_path))
+
+
+def test_values_of_tokens_are_added_up_to_the_words_of_a_review(monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    rationales = import_module("lab.rationales")
+    tok = import_module("texts").tokenizer(longest=20)
+    words = ["who", "plays", "?", "day", "the"]
+    size = len(tok(" ".join(words))["input_ids"])
+    assert size == 8  # [CLS] who play ##s [UNK] day the [SEP]
+    found = rationales.of_words(tok, words, 10.0 ** torch.arange(size))
+    assert found.tolist() == [10, 1100, 10**4, 10**5, 10**6]
+    monkeypatch.setattr(rationales, "LONGEST", 3)
+    assert list(rationales.cut(tok, words)) == [["who", "plays"], ["?", "day", "the"]]
