@@ -37,8 +37,8 @@ PARTS = {"erasure": "text_sst_trees", "rationales": "text_eraser_movies"}
 def arguments() -> argparse.Namespace:
     """Of the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sentences", type=int, default=100)
-    parser.add_argument("--reviews", type=int, default=8)
+    parser.add_argument("--sentences", type=int, default=60)
+    parser.add_argument("--reviews", type=int, default=6)
     parser.add_argument("--most", type=int, help="sentences of a review, from the first marked one")
     parser.add_argument("--rtol", type=float, default=0.05, help="error of every path method")
     parser.add_argument("--steps", type=int, default=30, help="of Discretized IG")

@@ -15,7 +15,7 @@ from intgrad.model.oracle import ability
 from intgrad.path.curve import Bank, Curves
 from intgrad.path.neighbours import Neighbours
 
-HELD = 1 << 22  # numbers of candidates that are held at a time
+HELD = 1 << 18  # numbers of candidates held at a time: they fit in a cache
 
 
 @dataclass(frozen=True)
