@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from intgrad import methods, storage
 from intgrad.attribution import Attribution, Run
-from intgrad.cli import app, console
+from intgrad.cli import app, console, listing
 from intgrad.cli.request import MOST
 
 Command = Callable[..., Result]
@@ -109,11 +109,11 @@ def test_methods_lists_the_catalogue_with_papers_and_costs(command: Command) -> 
 
 def test_a_docstring_gives_authors_year_and_identifier_or_a_dash() -> None:
     text = 'A sum. Cost: one. Ann, Bob 2017, "On Sums in 3 Parts", arXiv:1703.01365.'
-    assert console.paper(text) == "Ann, Bob 2017, arXiv:1703.01365"
+    assert listing.paper(text) == "Ann, Bob 2017, arXiv:1703.01365"
     assert (
-        console.paper("Hand and Foot 1999, doi:10.1/ab.c.") == "Hand and Foot 1999, doi:10.1/ab.c"
+        listing.paper("Hand and Foot 1999, doi:10.1/ab.c.") == "Hand and Foot 1999, doi:10.1/ab.c"
     )
-    assert console.paper("In units of output.") == "-"
+    assert listing.paper("In units of output.") == "-"
 
 
 # ------------------------------------------------------------------------------ pictures

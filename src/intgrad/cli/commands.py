@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from intgrad.cli import console
+from intgrad.cli import console, listing
+from intgrad.cli.family import recipe_of, remedy
 from intgrad.cli.request import (
     DRAWS,
     MOST,
@@ -23,11 +23,10 @@ from intgrad.cli.request import (
     answer,
     compare,
     load,
-    quadrature_of,
-    refuse_baseline,
     sort_out,
     starts_of,
 )
+from intgrad.methods import CATALOGUE
 
 MODEL = (
     "A Hugging Face checkpoint, by local directory or hub id; or package.module:factory, a function "
@@ -46,12 +45,17 @@ TOLERANCE = (
     "The relative error to reach, 0.01 unless said: the rule takes as many gradients as each input "
     f"needs, up to {MOST}. Not with --nodes."
 )
+METHOD = (
+    f"How: {', '.join(CATALOGUE)}. 'intgrad methods' says what each of them is, and 'intgrad methods "
+    "NAME' all of one."
+)
 EXAMPLES = """Examples:
 
   \b
   intgrad explain google/mobilenet_v1_0.75_192 cat.jpg --tolerance 0.01
   intgrad explain ./checkpoint *.jpg --target tabby --baseline blur
   intgrad explain ./bert --text "Who was Galileo?" --baseline mask
+  intgrad explain ./checkpoint cat.jpg --method blur_ig
   intgrad explain ./checkpoint cat.jpg --baselines black,white,grey,blur,noise
   intgrad explain my_package.models:make photo.png --as probability
 """
@@ -101,10 +105,11 @@ def explain(
     as_: Annotated[As, typer.Option("--as", help="What of the class is explained.")] = As.logit,
     baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
     baselines: Annotated[str | None, typer.Option(metavar="NAMES", help=BASELINES)] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help=METHOD)] = "integrated_gradients",
     tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
     nodes: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Gradients a path, a fixed rule.  [default: 48]", min=1),
+        typer.Option(metavar="N", help="Gradients a path, a fixed rule.", min=1),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
         "intgrad-out"
@@ -123,26 +128,27 @@ def explain(
     """Explain what a model says of pictures or texts.
 
     A report, a picture of every attribution and all numbers go to a folder; a table says how sure
-    they are. Integrated gradients, from a baseline to the input, or from several that are compared.
+    they are. Integrated gradients, from a baseline to the input, or from several that are compared;
+    or another method.
     """
     with console.sentences():
-        asked = Asked(target, as_, baseline, quadrature_of(nodes, tolerance), width, seed)
         pictures, texts = sort_out(inputs or [], text or [])
-        starts = starts_of(baselines, baseline, bool(pictures)) if baselines is not None else ()
-        if not starts:
-            refuse_baseline(baseline, bool(pictures))
+        starts = starts_of(baselines, baseline, bool(pictures))
+        recipe = recipe_of(method, starts, nodes, tolerance, bool(pictures))
+        asked = Asked(target, as_, recipe, width, seed)
         with console.notes():
             checkpoint = load(model, bool(pictures))
             console.prepare(out)
-            reports = compare(checkpoint, pictures or texts, asked, starts) if starts else []
-            found = [] if starts else answer(checkpoint, pictures or texts, asked)
+            several = starts if len(starts) > 1 else ()
+            reports = compare(checkpoint, pictures or texts, asked, several) if several else []
+            found = [] if several else answer(checkpoint, pictures or texts, asked)
         title = f"{checkpoint.name}: {len(pictures or texts)} explained"
-        if starts:
-            console.deliver_reports(reports, out, f"{title} from {len(starts)} baselines")
+        if several:
+            console.deliver_reports(reports, out, f"{title} from {len(several)} baselines")
             found = [a for report in reports for a in report.members]
         else:
             console.deliver(found, out, title)
-        missed = console.advise(found, nodes is None, MOST)
+        missed = console.advise(found, remedy(found[0]))
     raise typer.Exit(1 if strict and missed else 0)
 
 
@@ -168,16 +174,19 @@ def demo(
             f"{found.accuracy:.1%} of the {found.held_out} held out. Eight of these explained:"
         )
         console.deliver([found.attribution], out, "Handwritten digits")
-        console.advise([found.attribution], True, MOST)
+        console.advise([found.attribution], remedy(found.attribution))
         typer.echo(f"\nOpen {out / 'report.html'} in a browser.")
 
 
 @app.command()
-def methods() -> None:
-    """List the methods, with their papers and costs."""
-    Console(highlight=False).print(console.catalogue())
-    typer.echo("Each is a function of intgrad.methods that returns a recipe:")
-    typer.echo("  a = ig.methods.integrated_gradients()(model, x, target=3)")
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One of them, to be told all of it.")
+    ] = None,
+) -> None:
+    """List the methods: what each is, its paper and cost, and the axioms it keeps."""
+    with console.sentences():
+        listing.show(name)
 
 
 def main() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -24,7 +22,6 @@ from intgrad.attribution import Attribution
 from intgrad.errors import InputError, IntgradError, NotConverged
 from intgrad.headline import percent
 from intgrad.laboratory import BaselineReport
-from intgrad.methods import CATALOGUE
 from intgrad.report import baselines, files
 from intgrad.subject import Picture
 
@@ -32,7 +29,7 @@ NUMBERS = ("p", "f(x)", "f(base)", "residual", "error", "evals", "conv.")
 LEGEND = (
     "p: probability of the prediction. f(x), f(base): {what}, at the input and at the baseline. "
     "residual: sum of values - (f(x) - f(base)). error: estimated, of the values, relative to their "
-    "L1 norm; a row has converged at {rtol:.2g} or less. evals: gradient evaluations."
+    "L1 norm; {held}. evals: gradient evaluations."
 )
 ALIKE = (
     "p, entropy: what the model makes of the baseline itself, the probability of the explained class "
@@ -151,34 +148,6 @@ def one_line(said: str) -> str:
     return "".join(c if c.isprintable() else " " for c in said)
 
 
-def catalogue() -> Table:
-    """The methods, with their papers and costs."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in ("method", "what it is", "paper", "cost a row"):
-        table.add_column(head, overflow="fold")
-    for name, method in CATALOGUE.items():
-        said = " ".join((method.__doc__ or "").split())
-        first = (method.__doc__ or "").strip().partition("\n")[0]
-        table.add_row(Text(name), Text(first), Text(paper(said)), cost(method().quadrature))
-    return table
-
-
-def paper(said: str) -> str:
-    """Authors, year and identifier, as a docstring gives them."""
-    who = re.search(r"((?:[A-Z][\w'-]+(?:,| and)? )+)(\d{4})", said)
-    where = re.search(r"(?:arXiv:|doi:)\S*[\w/]", said)
-    return ", ".join(m.group(0) for m in (who, where) if m) or "-"
-
-
-def cost(quadrature: Any) -> str:
-    """What a rule with its default number of nodes asks for."""
-    if hasattr(quadrature, "samples"):
-        return f"up to {quadrature.max_evaluations} gradients"
-    if hasattr(quadrature, "nodes"):
-        return f"{quadrature.nodes} gradients"
-    return "to a tolerance" if hasattr(quadrature, "max_evaluations") else "1 gradient"
-
-
 # -------------------------------------------------------------------------------------- files
 
 
@@ -189,7 +158,9 @@ def deliver(attributions: Sequence[Attribution], folder: Path, title: str) -> No
     screen.print(summary(attributions, screen.width))
     what = {name for a in attributions for name in a.targets}
     said = what.pop() if len(what) == 1 else "what is explained"
-    legend = LEGEND.format(what=one_line(said), rtol=attributions[0].run.rtol)
+    rtol = attributions[0].run.rtol
+    held = f"a row has converged at {rtol:.2g} or less" if rtol else "nothing is approximated here"
+    legend = LEGEND.format(what=one_line(said), held=held)
     typer.echo(textwrap.fill(legend, min(screen.width, 80) - 1))
     typer.echo(f"\nWritten to {folder}:")
     for line in written:
@@ -240,16 +211,11 @@ def prepare(folder: Path) -> None:
         raise InputError(f"--out {folder} cannot be written to; choose another folder.")
 
 
-def advise(attributions: Sequence[Attribution], adaptive: bool, most: int) -> int:
+def advise(attributions: Sequence[Attribution], remedy: str) -> int:
     """Say what to do about the rows that have not converged; how many they are."""
     missed = sum(int((~a.converged).sum()) for a in attributions)
     if missed:
         rows, rtol = sum(map(len, attributions)), attributions[0].run.rtol
-        remedy = (
-            f"even with {most} gradients; accept more error with a larger --tolerance"
-            if adaptive
-            else f"use --tolerance {rtol:.2g}, which gives each as many gradients as it needs, up to {most}"
-        )
         noun = "row has" if rows == 1 else "rows have"
         typer.echo(f"\n{missed} of {rows} {noun} not converged to {rtol:.2g}: {remedy}.", err=True)
     return missed

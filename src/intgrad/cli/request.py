@@ -56,26 +56,9 @@ class Asked:
 
     target: str | None
     kind: As
-    baseline: Start | None
-    quadrature: ig.GaussLegendre | ig.Automatic
+    recipe: ig.Recipe
     width: int | None
     seed: int
-
-
-def quadrature_of(nodes: int | None, tolerance: float | None) -> ig.GaussLegendre | ig.Automatic:
-    """The quadrature the options name."""
-    if nodes is not None and tolerance is not None:
-        raise ig.InputError(
-            "--nodes and --tolerance were both given; choose --nodes for a fixed number of "
-            "gradients, or --tolerance for as many as the error needs."
-        )
-    if nodes is not None:
-        return ig.GaussLegendre(nodes)
-    if tolerance is None:
-        return ig.Automatic(max_evaluations=MOST)
-    if not 0 < tolerance < 1:
-        raise ig.InputError(f"--tolerance {tolerance:g}; expected between 0 and 1, such as 0.01.")
-    return ig.Automatic(tolerance, MOST)
 
 
 def sort_out(inputs: Sequence[Path], texts: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -134,8 +117,10 @@ def refuse_baseline(baseline: Start | None, pictures: bool) -> None:
         raise ig.InputError(f"--baseline {baseline.value} is not for {noun}; expected {known}.")
 
 
-def starts_of(names: str, baseline: Start | None, pictures: bool) -> tuple[Start, ...]:
-    """Several baselines, named with commas between them."""
+def starts_of(names: str | None, baseline: Start | None, pictures: bool) -> tuple[Start, ...]:
+    """The baselines named: none, one, or several with commas between them."""
+    if names is None:
+        return () if baseline is None else (baseline,)
     if baseline is not None:
         raise ig.InputError(
             "--baseline and --baselines were both given; --baselines explains from each that it names, "
@@ -186,12 +171,10 @@ def answer(
     checkpoint: Checkpoint, inputs: Sequence[Path | str], asked: Asked
 ) -> list[ig.Attribution]:
     """Hand the inputs to their front."""
-    start = asked.baseline or (Start.black if checkpoint.kind == "image" else Start.zero)
-    with rows_bar(first_rows(inputs, asked, (start,))) as tick:
+    with rows_bar(first_rows(inputs, asked.recipe)) as tick:
         explain = front(checkpoint).explain
-        return explain(
-            *handed(checkpoint, inputs), baseline=made(start), **how(checkpoint, asked, tick)
-        )
+        start = asked.recipe.baseline
+        return explain(*handed(checkpoint, inputs), baseline=start, **how(checkpoint, asked, tick))
 
 
 def compare(
@@ -200,7 +183,8 @@ def compare(
     """Hand the inputs to their front, to be explained from several baselines."""
     import_module("intgrad.report.baselines_figure")  # says at once if there is no matplotlib
     named = {start.value: made(start) for start in starts}
-    with rows_bar(first_rows(inputs, asked, starts)) as tick:
+    rows = sum(first_rows(inputs, asked.recipe.but(baseline=b)) for b in named.values())
+    with rows_bar(rows) as tick:
         report = front(checkpoint).baseline_report
         return report(*handed(checkpoint, inputs), baselines=named, **how(checkpoint, asked, tick))
 
@@ -225,7 +209,7 @@ def how(checkpoint: Checkpoint, asked: Asked, tick: Callable[[int], None]) -> di
     """The options, as a front takes them."""
     return {
         "target": KINDS[asked.kind](class_index(asked.target, checkpoint.labels)),
-        "quadrature": asked.quadrature,
+        "recipe": asked.recipe,
         "labels": checkpoint.labels,
         "width": asked.width,
         "seed": asked.seed,
@@ -233,10 +217,11 @@ def how(checkpoint: Checkpoint, asked: Asked, tick: Callable[[int], None]) -> di
     }
 
 
-def first_rows(inputs: Sequence[object], asked: Asked, starts: Sequence[Start]) -> int:
-    """Rows through the model in a first round of the rule, from these baselines."""
-    each = getattr(asked.quadrature, "nodes", 24)
-    return sum(len(inputs) * (each * (DRAWS if s is Start.noise else 1) + 3) for s in starts)
+def first_rows(inputs: Sequence[object], recipe: ig.Recipe) -> int:
+    """Rows through the model in a first round of the rule."""
+    each = getattr(recipe.quadrature, "nodes", 24)
+    draws, copies = (getattr(p, "samples", None) or 1 for p in (recipe.baseline, recipe.around))
+    return len(inputs) * copies * (each * draws + 3)
 
 
 def made(start: Start) -> Any:
