@@ -145,3 +145,36 @@ def test_every_part_of_the_accuracy_benchmark_runs():
     for kind in ("Gauss-Legendre", "midpoint"):  # the same nodes as ours: the same error
         theirs, mine = (error["mlp_cancer", "logit", n] for n in (f"Captum {kind}", kind))
         assert theirs == mine
+
+
+def smoked(script, *words):
+    """What a benchmark prints with --smoke; any warning of it is a failure."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", BENCHMARKS / script, "--smoke", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def cells(said, title):
+    """The lines of the table below a title, as lists of cells."""
+    table = said.partition(title)[2].partition("|\n|")[2]
+    lines = table.split("\n\n")[0].strip().splitlines()[1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_blur_runs():
+    pytest.importorskip("scipy")
+    pytest.importorskip("sklearn")
+    said = smoked("blur.py")
+    (line,) = cells(said, "error at equal evaluations")
+    errors = [float(e) for e in line[3:9]]  # a mean over 10 evaluations is not right, nor nonsense
+    assert all(0 < e < 1 for e in errors)
+    known = cells(said, "How well the limits are known")
+    assert [float(e) < 0.5 for e in known[0][1:3]] == [True, True]
