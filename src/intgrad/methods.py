@@ -194,7 +194,7 @@ def smooth_taylor(sigma: float = 0.5, samples: int = 150) -> Recipe:
     """Gradients at noisy copies of x, times the way from each to x.
 
     Loosely complete only. `sigma` is in units of x: of a normalised picture as published.
-    `intgrad.audit` finds one for each row. Cost: a gradient a copy.
+    `intgrad.audit.adaptive_noise` finds one for each row. Cost: a gradient and a bare forward a copy.
     Goh, Lapuschkin, Weber, Samek, Binder 2020, "Understanding integrated gradients with SmoothTaylor
     for deep neural network attribution", arXiv:2004.10484.
     """
