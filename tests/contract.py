@@ -39,8 +39,10 @@ PATHS = [
 ]
 DATA_PATHS = [  # hold tensors
     ig.Polyline(noise(2, 4, seed=14)),
+    ig.Anchored(noise(9, 4, seed=15), steps=3, neighbours=4),
 ]
-MASKED = [  # traced into curves that speak for some features, or that are weighed
+MASKED = [  # traced into curves that speak for some features, that are weighed, that need words
+    ig.Anchored(),
     ig.Sequential(),
     ig.Permutation(),
     ig.Permutation(samples=3),

@@ -145,3 +145,164 @@ def test_every_part_of_the_accuracy_benchmark_runs():
     for kind in ("Gauss-Legendre", "midpoint"):  # the same nodes as ours: the same error
         theirs, mine = (error["mlp_cancer", "logit", n] for n in (f"Captum {kind}", kind))
         assert theirs == mine
+
+
+def smoked(script, *words):
+    """What a benchmark prints with --smoke; any warning of it is a failure."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", BENCHMARKS / script, "--smoke", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def cells(said, title):
+    """The lines of the table below a title, as lists of cells."""
+    table = said.partition(title)[2].partition("|\n|")[2]
+    lines = table.split("\n\n")[0].strip().splitlines()[1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_blur_runs():
+    pytest.importorskip("scipy")
+    pytest.importorskip("sklearn")
+    said = smoked("blur.py")
+    (line,) = cells(said, "error at equal evaluations")
+    errors = [float(e) for e in line[3:9]]  # a mean over 10 evaluations is not right, nor nonsense
+    assert all(0 < e < 1 for e in errors)
+    known = cells(said, "How well the limits are known")
+    assert [float(e) < 0.5 for e in known[0][1:3]] == [True, True]
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """The benchmark that sets the methods side by side."""
+    pytest.importorskip("scipy")
+    pytest.importorskip("skimage")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return import_module("family")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_family_runs(family):
+    said = smoked("family.py")
+    lines = {line[0]: line[1:] for line in cells(said, "tiny, 2 photos")}
+    assert lines.keys() == family.METHODS.keys()
+    for name, line in lines.items():
+        inserted, deleted, gap = (float(c.split()[0]) for c in line[3:6])
+        assert gap == pytest.approx(inserted - deleted, abs=2e-3)
+        assert 0 < float(line[-1].split()[0]) < 2 * 2, name
+    assert "Where the order differs" in said
+
+
+def test_methods_of_the_papers_are_measured_too(family):
+    for paper in (family.SMOOTH_TAYLOR, family.SPECTRAL):
+        assert paper.numbers.keys() <= family.METHODS.keys()
+        assert {len(n) for n in paper.numbers.values()} == {len(paper.nets)}
+
+
+def test_two_methods_are_told_apart_as_students_t_says(family):
+    from scipy.stats import ttest_rel
+
+    g = torch.Generator().manual_seed(0)
+    for shift in (0.0, 0.5, 1.0, 2.0):
+        for n in (2, 3, 8):
+            a, b = torch.randn(2, n, generator=g, dtype=D).tolist()
+            b = [v + shift for v in b]
+            assert family.told_apart(a, b) == (ttest_rel(a, b).pvalue < 0.05)
+    assert not family.told_apart([1.0], [2.0])
+
+
+def test_an_order_that_is_a_papers_differs_nowhere_and_the_reverse_everywhere(family):
+    paper = family.SPECTRAL
+    same = {name: [n[0], n[0] + 1] for name, n in paper.numbers.items()}
+    assert family.tau(same, {name: n[0] for name, n in paper.numbers.items()}) == pytest.approx(1)
+    assert not list(family.differing(paper, "net", "DiffID", same))
+    turned = {name: [-v for v in values] for name, values in same.items()}
+    assert len(list(family.differing(paper, "net", "DiffID", turned))) == 10
+    low = family.SMOOTH_TAYLOR
+    same = {name: [n[1], n[1] + 1] for name, n in low.numbers.items()}
+    assert not list(family.differing(low, "net", "AUTVC", same))
+    assert family.ranked(same, low=True)[0] == "smooth_taylor, adaptive"
+
+
+def test_a_measurement_is_made_once_for_each_key(lab):
+    store, made = lab("store"), []
+    ask = lambda: made.append(1) or {"value": len(made)}  # noqa: E731
+    assert store.remembered("a test", {"a": 1}, ask)["value"] == 1
+    assert store.remembered("a test", {"a": 1}, ask)["value"] == 1
+    assert store.remembered("a test", {"a": 2}, ask)["value"] == 2
+
+
+# ------------------------------------------------------------------ texts
+
+
+def printed(root, *options):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", BENCHMARKS / "text.py", *options],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONIOENCODING": "utf-8",
+            "INTGRAD_DATA": root,
+        },
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def table_of(said, head):
+    """The rows of the table whose head begins so: {first cell: the others}."""
+    _, _, after = said.partition(f"| {head}")
+    lines = [line.strip("| ").split(" | ") for line in after.split("\n\n")[0].splitlines()[2:]]
+    return {first: rest for first, *rest in lines}
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_every_part_of_the_benchmark_of_texts_runs(data):
+    pytest.importorskip("transformers")
+    said = printed(str(data), "--smoke")
+    for token in ("[MASK]", "[PAD]", "[UNK]"):
+        rows = table_of(said, token)
+        assert len(rows) == 8
+        beside = {name: float(cells[1].split(" ± ")[0]) for name, cells in rows.items()}
+        assert beside["IG"] == 0
+        assert beside["random"] > 0  # its words are less needed than those of integrated gradients
+        cost = {name: int(cells[4]) for name, cells in rows.items()}
+        assert cost["occlusion"] < cost["Discretized IG, greedy"] < cost["Sequential IG"]
+    assert set(table_of(said, "baseline")) == {"[MASK]", "[PAD]", "[UNK]"}
+    area = {n: float(c[0].split(" ± ")[0]) for n, c in table_of(said, "| token AUPRC").items()}
+    assert len(area) == 9
+    assert {"attention", "random"} < set(area)
+    assert all(0 < a <= 1 for a in area.values())
+    assert area["IG"] > area["random"]
+
+
+def test_the_benchmark_of_texts_says_what_is_not_there(tmp_path):
+    pytest.importorskip("transformers")
+    assert "There is no hf/sst_bert" in printed(str(tmp_path))
+
+
+def test_values_of_tokens_are_added_up_to_the_words_of_a_review(monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    rationales = import_module("lab.rationales")
+    tok = import_module("texts").tokenizer(longest=20)
+    words = ["who", "plays", "?", "day", "the"]
+    size = len(tok(" ".join(words))["input_ids"])
+    assert size == 8  # [CLS] who play ##s [UNK] day the [SEP]
+    found = rationales.of_words(tok, words, 10.0 ** torch.arange(size))
+    assert found.tolist() == [10, 1100, 10**4, 10**5, 10**6]
+    monkeypatch.setattr(rationales, "LONGEST", 3)
+    assert list(rationales.cut(tok, words)) == [["who", "plays"], ["?", "day", "the"]]

@@ -32,15 +32,30 @@ def test_the_package_is_typed():
     assert (SOURCE / "py.typed").exists()
 
 
+class Words(torch.nn.Module):
+    """Token ids (n, L) -> one number: what texts are explained with."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding.from_pretrained(torch.linspace(-1, 1, 12).reshape(6, 2))
+
+    def forward(self, ids):
+        return self.embedding(ids).square().sum((1, 2))
+
+
 def test_a_catalogue_entry_is_a_recipe_one_can_call():
     x = torch.linspace(1.0, 2.0, 12).reshape(1, 1, 3, 4)
+    curved = lambda z: z.square().flatten(1).sum(1) - 1  # noqa: E731  it has a boundary
     for name, method in ig.methods.CATALOGUE.items():
-        f = lambda z: z.square().flatten(1).sum(1) - 1  # noqa: E731  it has a boundary
+        recipe, model, given = method(), curved, x
+        if recipe.at == "embedding":  # a text, whose baseline must be named
+            recipe, model = recipe.but(baseline=ig.MaskToken(0)), Words()
+            given = torch.tensor([[1, 5]])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ig.NotConverged)  # a variance over 50 copies
-            a = method().but(at="input")(f, x)
+            a = recipe(model, given)
         assert a.recipe.name == name
-        assert a.values.shape == x.shape
+        assert a.values.shape == ((1, 2, 2) if recipe.at == "embedding" else x.shape)
 
 
 def test_gradient_times_input_is_what_it_says():

@@ -13,33 +13,19 @@ from intgrad import text
 
 pytest.importorskip("transformers", reason='needs pip install "intgrad[text]"')
 
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import models, pre_tokenizers
 from transformers import (
-    BertConfig,
     BertForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
+from texts import seeded, small_bert, tokenizer
+
 FEW = ig.GaussLegendre(6, rtol=1e3)  # whatever the error, nobody warns
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = ["who", "wrote", "the", "play", "of", "day", "##s"]
 BASELINES = [text.Mask(), text.Pad(), text.Unknown(), text.ZeroEmbedding()]
 THREE = ["Who wrote the plays of day ?", "the day", "who [UNK] plays  Xyz, the day"]
-
-
-def tokenizer(names=SPECIAL, ends: bool = True, **more) -> PreTrainedTokenizerFast:
-    """A small BERT-like tokenizer: word pieces, lower case, [CLS] ... [SEP]."""
-    vocabulary = {w: i for i, w in enumerate([*SPECIAL, *WORDS])}
-    bare = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    bare.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    if ends:
-        bare.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-        )
-    special = {f"{n.strip('[]').lower()}_token": n for n in names}
-    return PreTrainedTokenizerFast(tokenizer_object=bare, model_max_length=12, **special, **more)
 
 
 class Slow:
@@ -58,21 +44,9 @@ class Slow:
         return dict(self.fast(given, **more))
 
 
-def seeded(build) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = build().eval()
-        for p in model.parameters():
-            nn.init.normal_(p, std=0.3)
-    return model
-
-
 @pytest.fixture(scope="module")
 def bert() -> nn.Module:
-    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = BertConfig(vocab_size=12, intermediate_size=16, max_position_embeddings=20,
-                        id2label={0: "no", 1: "yes", 2: "so"}, **size)  # fmt: skip
-    return seeded(lambda: BertForSequenceClassification(config))
+    return small_bert()
 
 
 def explain(model, texts, tok=None, baseline=text.Mask(), **call):

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -80,6 +80,18 @@ def noted(part: str) -> Iterator[dict[str, Any]]:
     if path.is_file():
         with path.open() as file:
             yield from (json.loads(line) for line in file)
+
+
+def remembered(
+    part: str, key: dict[str, Any], measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What is noted under this key; measured now, and noted, where nothing is."""
+    for record in noted(part):
+        if all(record.get(name) == value for name, value in key.items()):
+            return record
+    record = {**key, **measure()}
+    note(part, record)
+    return record
 
 
 class OutOfTime(Exception):

@@ -11,20 +11,13 @@ from typing import Any
 from . import store
 from .curves import Key, Point, mean
 from .equal import GAUSS, Curve, Need, curves, order, slope
+from .page import table
 from .zoo import ZOO
 
 Points = dict[Key, dict[str, Point]]
 TRAPEZOID = "Captum trapezoid"
 SMOOTH = {*(n for n, k in ZOO.items() if not k.kinked), "trec_bert", "stories260k"}
 THEIRS = ("Captum", "GL doubling")
-
-
-def table(title: str, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """Print a table, if it has a line."""
-    found = [" | ".join(map(str, line)) for line in lines]
-    if found:
-        print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-        print("\n".join(f"| {line} |" for line in found), flush=True)
 
 
 def everything(points: Points) -> None:

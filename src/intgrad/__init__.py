@@ -29,6 +29,7 @@ from intgrad.errors import (
 from intgrad.laboratory import BaselineReport, baseline_report
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
+    Anchored,
     Guided,
     Left,
     Permutation,
@@ -61,6 +62,7 @@ from intgrad.recipe import Recipe
 __all__ = [
     "Adaptive",
     "All",
+    "Anchored",
     "Around",
     "At",
     "Attribution",

@@ -42,6 +42,7 @@ AXIOMS: dict[str, Axioms] = {
     "guided_ig": Axioms(YES, linear=NO, symmetric="yes, but for ties that rounding breaks"),
     "spectral_ig": Axioms(YES, symmetric=NO, positive=NO),
     "sequential_ig": Axioms("a word at a time"),
+    "discretized_ig": Axioms(YES, symmetric="between equal words"),
     "occlusion": Axioms("a place at a time"),
     "shapley_path": Axioms(YES, symmetric="yes; random orders: in the mean"),
     "idgi": Axioms(YES, linear=NO),

@@ -117,6 +117,11 @@ def shaken(
 ) -> Attribution:
     """A statistic of the answers at noisy copies of x, for the class of x."""
     raw, structure = open_door(x)
+    if not all(p.is_floating_point() for p in raw):
+        raise Unsupported(
+            f"{type(recipe.around).__name__} adds noise to x, and x is {raw[0].dtype}: whole numbers, such "
+            f"as token ids, take none. Leave it out, or pass the embeddings to a model that begins there."
+        )
     pin, output = pin_to(recipe, model, x, target, call)
     size = sum(p[0].numel() for p in raw) * recipe.around.samples
     rows = torch.arange(len(raw[0])).split(max(1, HELD // max(size, 1)))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from intgrad._types import Point, chunks, each_target, magnitude
 from intgrad.errors import ModelError
-from intgrad.integrand import Integrand, NodeWork, PanelWork
+from intgrad.integrand import Integrand, NodeWork, PanelWork, contributions
 from intgrad.model.oracle import Oracle, values
 from intgrad.path.curve import Bank, Curves, Path, go
 from intgrad.sums import add_in_order, along, behind, heights
@@ -82,11 +83,8 @@ class LineIntegral:
 
     def __post_init__(self) -> None:
         zeros = torch.zeros(self.rows, dtype=torch.float64)
-        object.__setattr__(
-            self,
-            "witness",
-            Witness(zeros - 1, zeros.long(), zeros.clone(), zeros.clone(), zeros[None].clone()),
-        )
+        start = zeros - 1, zeros.long(), zeros.clone(), zeros.clone(), zeros[None].clone()
+        object.__setattr__(self, "witness", Witness(*start))
 
     @property
     def by_panel(self) -> bool:
@@ -213,8 +211,8 @@ class LineIntegral:
             curve, t = nodes.curve[part], nodes.t[part]
             rows = self.curves.row[curve]
             x, velocity = go(self.path, t, self.curves, curve)
-            found = self.integrand(self.oracle, NodeWork(x, rows, velocity))
-            found = self._speak(found, curve)
+            work = NodeWork(x, rows, velocity)
+            found = contributions(self.integrand, self.oracle, work, partial(self._speak, curve))
             norm = self._norm(found, rows, t)
             if self.watch:
                 self._remember(found, Panels(curve, t, t), rows, norm)
@@ -241,7 +239,8 @@ class LineIntegral:
             x, _ = go(self.path, points.t, self.curves, points.curve)
             work = PanelWork(x, rows, points.first, points.second)
             own = Panels(panels.curve[part], panels.a[part], panels.b[part])
-            found = self._speak(self.integrand(self.oracle, work), own.curve)
+            speak = partial(self._speak, own.curve)
+            found = contributions(self.integrand, self.oracle, work, speak)
             rows = rows[points.first]
             norm = self._norm(found, rows, own.a)
             if self.watch:
@@ -251,14 +250,13 @@ class LineIntegral:
     def _width(self, kind: str = "width") -> int:
         return getattr(self.oracle, kind, 0) or getattr(self.oracle, "width", 0) or 64
 
-    def _speak(self, found: Point, curve: Tensor) -> Point:
+    def _speak(self, curve: Tensor, found: Point) -> Point:
         """Weigh contributions by their curves, and keep what the curves speak for."""
-        weight = self.curves.weight[curve]
+        weight, mask = self.curves.weight[curve], self.curves.mask
         if not bool((weight == 1).all()):
             found = tuple(f * along(weight, f) for f in found)
-        if self.curves.mask is not None:
-            masks = self.curves.mask.take(curve)
-            found = tuple(f * m for f, m in zip(found, masks, strict=True))
+        if mask is not None:
+            found = tuple(f * m for f, m in zip(found, mask.take(curve), strict=True))
         return found
 
     def _norm(self, found: Point, rows: Tensor, t: Tensor) -> Tensor:

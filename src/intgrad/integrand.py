@@ -7,6 +7,7 @@ shaped like the input: conductance returns one tensor a layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -131,6 +132,11 @@ class Summed:
         return self.of.complete
 
     @property
+    def order(self) -> int:
+        """That of a rule of its own for panels; 0 where it has none."""
+        return getattr(self.of, "order", 0)
+
+    @property
     def averaged(self) -> Summed:
         """The same sums, averaged over panels by the model itself."""
         return Summed(self.of.averaged)
@@ -142,6 +148,15 @@ class Summed:
     def collect(self, found: Point) -> Point:
         """Contributions added over their last axis."""
         return tuple(c.sum(-1) for c in found)
+
+
+def contributions(
+    integrand: Any, oracle: Oracle, work: NodeWork | PanelWork, change: Callable[[Point], Point]
+) -> Point:
+    """Contributions after a `change` that is about single features: made before they are summed."""
+    if isinstance(integrand, Summed):
+        return integrand.collect(change(integrand.of(oracle, work)))
+    return change(integrand(oracle, work))
 
 
 @dataclass(frozen=True)

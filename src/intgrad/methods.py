@@ -15,7 +15,17 @@ from intgrad.around import SmoothGrad, SquareGrad, VarGrad
 from intgrad.baseline import Around, Dataset, Gaussian, Zeros
 from intgrad.boundary import Boundary
 from intgrad.integrand import BareGradient, DecisionGradient, SquaredShares
-from intgrad.path import Guided, Left, Permutation, ScaleSpace, Sequential, Spectral, Straight
+from intgrad.path import (
+    Anchored,
+    Greedy,
+    Guided,
+    Left,
+    Permutation,
+    ScaleSpace,
+    Sequential,
+    Spectral,
+    Straight,
+)
 from intgrad.quadrature import At, Automatic, Differences, Lattice
 from intgrad.recipe import Recipe
 
@@ -100,6 +110,27 @@ def sequential_ig(
     return Recipe("sequential_ig", baseline, Sequential(axis), quadrature, at=at)
 
 
+def discretized_ig(
+    table: Any = None,
+    steps: int = 30,
+    neighbours: int = 500,
+    choose: Callable[[Tensor, Tensor], Tensor] = Greedy(),
+    baseline: Any = None,
+    quadrature: Any = Automatic(),
+    at: Any = "embedding",
+) -> Recipe:
+    """Gradients along a way that passes near the embeddings of real words.
+
+    Complete and linear. Without a `table` of words it takes that of the model's embedding layer.
+    `intgrad.path.MaxCount` is the other published way to choose them. Cost: the nodes of the
+    quadrature on each of `steps` + 1 segments.
+    Sanyal, Ren 2021, "Discretized Integrated Gradients for Explaining Language Models",
+    arXiv:2108.13654.
+    """
+    path = Anchored(table, steps, neighbours, choose)
+    return Recipe("discretized_ig", baseline, path, quadrature, at=at)
+
+
 def occlusion(baseline: Any = None, axis: int = 1, at: Any = "input") -> Recipe:
     """What the removal of one place at a time changes: a word, a column, a time.
 
@@ -163,7 +194,7 @@ def smooth_taylor(sigma: float = 0.5, samples: int = 150) -> Recipe:
     """Gradients at noisy copies of x, times the way from each to x.
 
     Loosely complete only. `sigma` is in units of x: of a normalised picture as published.
-    `intgrad.audit` finds one for each row. Cost: a gradient a copy.
+    `intgrad.audit.adaptive_noise` finds one for each row. Cost: a gradient and a bare forward a copy.
     Goh, Lapuschkin, Weber, Samek, Binder 2020, "Understanding integrated gradients with SmoothTaylor
     for deep neural network attribution", arXiv:2004.10484.
     """
@@ -246,6 +277,7 @@ CATALOGUE: dict[str, Callable[..., Recipe]] = {
         guided_ig,
         spectral_ig,
         sequential_ig,
+        discretized_ig,
         occlusion,
         shapley_path,
         idgi,

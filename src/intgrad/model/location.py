@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from intgrad.errors import InputError, ModelError, Unsupported
 
@@ -52,6 +54,24 @@ class Location:
         with self._hook(exchange):
             yield
         self._expect_one(len(calls))
+
+    def vocabulary(self) -> Tensor:
+        """What an embedding layer puts out for every id it has: (ids, width).
+
+        Raises
+        ------
+        Unsupported
+            The location is another layer, or the input.
+        """
+        if not isinstance(self.module, nn.Embedding):
+            raise Unsupported(
+                f"words are taken from an embedding layer, and features are at {self.name!r}. Explain "
+                f"at='embedding', or pass the table of words: ig.Anchored(table)."
+            )
+        ids = torch.arange(self.module.num_embeddings, device=self.module.weight.device)
+        copies = {n: p.detach().clone() for n, p in self.module.named_parameters()}
+        with torch.no_grad():  # of copies, for a layer with max_norm writes into its weight
+            return functional_call(self.module, copies, (ids,))
 
     @contextmanager
     def _hook(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:

@@ -13,6 +13,8 @@ asked for by name and refused by name when missing:
     where the linear regions around points end, and their gradients
 ``observe(x, rows, at, tangents)``
     {location: (activation, tangent, gradient)}
+``vocabulary()``
+    the embeddings (V, d) of all words, where features are embeddings
 ``jvp``, ``hvp``
     forward mode, Hessian-vector products
 """

@@ -135,6 +135,10 @@ class TorchOracle:
         """The linear regions around points that move in `direction`; see `around`."""
         return around(self, x, rows, direction, **how)
 
+    def vocabulary(self) -> Tensor:
+        """What the embedding layer at the location gives for every id: (V, d)."""
+        return self.location.vocabulary()
+
     def observe(
         self, x: Point, rows: Tensor, places: Sequence[Place], directions: Sequence[Point]
     ) -> tuple[Tensor, list[Seen]]:

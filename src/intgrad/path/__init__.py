@@ -1,5 +1,6 @@
 """Paths, one a file, and `Curves`, which bind a path to its ends."""
 
+from intgrad.path.anchored import Anchored, Greedy, MaxCount
 from intgrad.path.curve import Bank, Curves, Path, polyline
 from intgrad.path.guided import Guided
 from intgrad.path.knots import Polyline
@@ -12,10 +13,13 @@ from intgrad.path.spectral import Spectral
 from intgrad.path.straight import Straight
 
 __all__ = [
+    "Anchored",
     "Bank",
     "Curves",
+    "Greedy",
     "Guided",
     "Left",
+    "MaxCount",
     "Path",
     "Permutation",
     "Polyline",

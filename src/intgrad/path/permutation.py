@@ -118,7 +118,7 @@ class Permutation:
         if len(x) > 1:
             raise InputError(f"groups of features are for one tensor; x has {len(x)}.")
         if self.axis is not None:
-            return (_along(self.axis, shapes[0]),)
+            return (along(self.axis, shapes[0]),)
         assert self.groups is not None
         try:
             return (self.groups.expand(shapes[0]),)
@@ -199,7 +199,8 @@ def every_edge(g: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return on, first, first + 2**group, torch.tensor(share, dtype=torch.float64)[size]
 
 
-def _along(axis: int, shape: tuple[int, ...]) -> Tensor:
+def along(axis: int, shape: tuple[int, ...]) -> Tensor:
+    """For every feature of a row of this shape, its place along an axis, the row counted as 0."""
     if not 0 < axis <= len(shape):
         raise InputError(f"axis={axis}; expected from 1 to {len(shape)}, the row counted as 0.")
     own = [1] * len(shape)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from intgrad.errors import InputError, Unsupported
 from intgrad.path.curve import Bank, Curves
+from intgrad.path.permutation import Switched, along
 
 
 @dataclass(frozen=True)
@@ -60,30 +61,31 @@ class Sequential:
                 f"Sequential goes through the places of one tensor; x has {len(ends)}. Pass what is "
                 f"not explained in given=."
             )
-        (before,), (after,) = starts, ends
-        start, end = self._places(before), self._places(after)
-        curve, place = (start != end).any(2).nonzero(as_tuple=True)
-        masked = end[curve]
-        masked[torch.arange(len(curve)), place] = start[curve, place]
-        shape = (-1, *after.movedim(self.axis, 1).shape[1:])
-        masked = masked.reshape(shape).movedim(1, self.axis)
-        one = torch.eye(end.shape[1], dtype=end.dtype, device=end.device)[:, :, None]
-        mask = one.expand(-1, -1, end.shape[2]).reshape(shape).movedim(1, self.axis)
-        curve, place = curve.cpu(), place.cpu()
+        (start,), (end,) = starts, ends
+        moves = self._moves(start, end)
+        curve, place = moves.nonzero(as_tuple=True)
+        shape, one = tuple(end.shape[1:]), torch.eye(moves.shape[1], dtype=torch.bool)
+        label = along(self.axis, shape)
+        without = Switched(curves.end.points, every, curves.start, curves.end, ~one, (label,))
+        own = [n if i == self.axis - 1 else 1 for i, n in enumerate(shape)]
+        mask = one.to(end).reshape(-1, *own).expand(-1, *shape)
         return Curves(
             curves.row[curve],
-            Bank((masked,), torch.arange(len(curve))),
+            without.at(curve * len(one) + place),
             curves.end.at(curves.end.index[curve]),
             curves.weight[curve],
             Bank((mask,), place),
             single=True,
         )
 
-    def _places(self, x: Tensor) -> Tensor:
-        """(c, places, all else)."""
-        if not 0 < self.axis < x.ndim:
+    def _moves(self, start: Tensor, end: Tensor) -> Tensor:
+        """Which places (c, places) have a curve; where none moves, the first, which stands still."""
+        if not 0 < self.axis < end.ndim:
             raise InputError(
-                f"Sequential(axis={self.axis}) on x of shape {tuple(x.shape)}; expected an axis from 1 "
-                f"to {x.ndim - 1}, along which its words stand."
+                f"Sequential(axis={self.axis}) on x of shape {tuple(end.shape)}; expected an axis from "
+                f"1 to {end.ndim - 1}, along which its words stand."
             )
-        return x.movedim(self.axis, 1).reshape(len(x), x.shape[self.axis], -1)
+        differ = (start != end).movedim(self.axis, 1)
+        moves = differ.reshape(*differ.shape[:2], -1).any(2).cpu()
+        moves[:, 0] |= ~moves.any(1)
+        return moves

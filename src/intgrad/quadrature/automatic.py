@@ -111,8 +111,8 @@ class Automatic:
 def crowded(integral: LineIntegral) -> bool:
     """Whether rows have too many curves to follow each, or curves drawn from a population."""
     curves = integral.curves
-    if curves.chain:
-        return False
+    if curves.chain or curves.mask is not None:
+        return False  # each is wanted, not their mean
     return curves.drawn or int(torch.bincount(curves.row, minlength=1).max()) > MANY
 
 

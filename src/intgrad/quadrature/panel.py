@@ -83,7 +83,7 @@ class PanelAveraged:
     def _own(self, integral: LineIntegral) -> Estimate:
         """Panels of an integrand that has a rule of its own for them, of second order."""
         done = self._adapt(integral) if self.panels is None else self._fixed(integral)
-        name = type(integral.integrand).__name__
+        name = type(getattr(integral.integrand, "of", integral.integrand)).__name__
         rename = lambda rule: rule.replace("panel-averaged", name)  # noqa: E731
         return replace(
             done, rule=rename(done.rule), chosen=tuple(rename(rule) for rule in done.chosen)

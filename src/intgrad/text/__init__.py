@@ -2,7 +2,8 @@
 
 A text x is a row of tokens with embeddings e. What is explained is the classifier as a function
 of e, taken where the model itself uses it: at the output of its embedding layer. Tokens that the
-tokenizer put there, such as [CLS], keep their embedding in the baseline, so they get exactly 0.
+tokenizer put there, such as [CLS], keep their embedding in the baseline, so a path method gives
+them exactly 0.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from intgrad.attribution import Attribution
-from intgrad.errors import InputError, Unsupported
-from intgrad.integrand import GradientVelocity, Summed
+from intgrad.certificate import report_convergence
+from intgrad.errors import InputError
 from intgrad.laboratory import (
     BaselineReport,
     Standing,
@@ -31,8 +32,9 @@ from intgrad.model.checks import refuse_training
 from intgrad.naming import labels_of, named, top
 from intgrad.recipe import Recipe
 from intgrad.subject import Predictions, Sentence
-from intgrad.text.absence import Mask, Pad, Unknown, ZeroEmbedding, refuse_unnamed
-from intgrad.text.tokens import Batch, Reading, read, scores, together
+from intgrad.text.absence import Mask, Pad, Unknown, ZeroEmbedding
+from intgrad.text.ask import asking, inputs, of_text
+from intgrad.text.tokens import Reading, read, scores, together
 
 __all__ = ["Mask", "Pad", "Unknown", "ZeroEmbedding", "baseline_report", "explain", "words"]
 
@@ -70,8 +72,8 @@ def explain(
     labels
         Names of the classes; the model's ``config.id2label`` by default.
     **call
-        ``path=`` and ``integrand=`` as in `intgrad.attribute`, or a whole ``recipe=``; ``seed=``,
-        ``width=`` and the rest of `intgrad.attribute.explain`.
+        ``path=`` and ``integrand=`` as in `intgrad.attribute`, or a whole ``recipe=`` of
+        `intgrad.methods`; ``seed=``, ``width=`` and the rest of `intgrad.attribute.explain`.
 
     Returns
     -------
@@ -82,22 +84,38 @@ def explain(
     Raises
     ------
     InputError
-        No text, an empty one, one longer than the model takes; no baseline, or one for which the
-        tokenizer has no token.
+        No text, an empty one, one longer than the model takes; no baseline, one for which the
+        tokenizer has no token, or a recipe with a baseline of its own that is none of texts.
+    Unsupported
+        A recipe that adds noise to x, for token ids take none; or one of bare gradients.
     ModelError
         Padding changes the model's answer, whichever side it is on.
+
+    Notes
+    -----
+    Straight, Left, Sequential and Anchored paths treat every token alone, and texts are asked
+    together. To any other path padding may matter: then each text is asked by itself. Tokens that
+    stay are no players of a `Permutation` along axis 1, and specials no anchors of an `Anchored`.
+    `SquaredShares` (IDGI) looks at gradients and not at what moved: specials have their share too.
     """
-    ask, absence = _recipe(call, baseline, quadrature)
+    ask = asking(call, baseline, quadrature, tokenizer)
+    strict = call.pop("strict", False)
     if call.get("check", True):
         refuse_training(model)
-    readings, alone, batch = _read(model, tokenizer, texts)
-    ids, given = _inputs(batch)
-    a = ask(absence.start(tokenizer, batch))(model, ids, target=target, given=given, **call)
+    readings, alone = _read(model, tokenizer, texts)
     names = labels_of(model, labels)
-    said = tuple(named(t, names) for t in a.targets)
-    a = replace(a, recipe=a.recipe.but(baseline=absence), targets=said)
     tops = [top(model, s, names) for s in alone]
-    return [_cut(a.select(i), batch.own[i], r, tops[i]) for i, r in enumerate(readings)]
+    found: list[Attribution] = []
+    for group in ask.groups(len(readings)):
+        some = [readings[i] for i in group]
+        batch = together(model, tokenizer, some, [alone[i] for i in group])
+        own = target if len(group) == len(readings) else of_text(target, group[0], len(readings))
+        a = ask(model, batch, target=own, **call)
+        a = replace(a, targets=tuple(named(t, names) for t in a.targets))
+        found += [_cut(a.select(k), batch.own[k], some[k], tops[i]) for k, i in enumerate(group)]
+        call["check"] = False  # the model has been looked at
+    report_convergence(found, strict)
+    return found
 
 
 def baseline_report(
@@ -135,8 +153,8 @@ def baseline_report(
     """
     named, strict = names_of(baselines), bool(call.pop("strict", False))
     lines = _several(texts)
-    _, _, batch = _read(model, tokenizer, lines)
-    ids, given = _inputs(batch)
+    batch = together(model, tokenizer, *_read(model, tokenizer, lines))
+    ids, given = inputs(batch)
     how = {n: call[n] for n in ("seed", "width", "dtype") if n in call}
 
     def answer(baseline: Any) -> tuple[list[Attribution], Standing | None]:
@@ -176,17 +194,10 @@ def words(a: Attribution) -> Attribution:
 
 def _read(
     model: nn.Module, tokenizer: Any, texts: str | Sequence[str]
-) -> tuple[list[Reading], list[Tensor | None], Batch]:
-    """Each text by itself, its scores, and all as one batch."""
+) -> tuple[list[Reading], list[Tensor | None]]:
+    """Each text by itself, and its scores."""
     readings = [read(model, tokenizer, t, i) for i, t in enumerate(_several(texts))]
-    alone = [scores(model, r.batch) for r in readings]
-    return readings, alone, together(model, tokenizer, readings, alone)
-
-
-def _inputs(batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What is explained, and what is given with it."""
-    given = {**batch.inputs}
-    return {"input_ids": given.pop("input_ids")}, given
+    return readings, [scores(model, r.batch) for r in readings]
 
 
 def _cut(a: Attribution, own: Tensor, reading: Reading, predictions: Predictions) -> Attribution:
@@ -195,25 +206,6 @@ def _cut(a: Attribution, own: Tensor, reading: Reading, predictions: Predictions
     wrong = None if a.error_map is None else a.error_map[..., mine]
     subject = replace(reading.subject, predictions=predictions)
     return replace(a, values=a.values[..., mine], error_map=wrong, subjects=(subject,))
-
-
-def _recipe(call: dict[str, Any], baseline: Any, quadrature: Any) -> tuple[Callable[..., Any], Any]:
-    """How to ask once the starts are known; and the baseline as its user named it."""
-    recipe = call.pop("recipe", None)
-    at = call.pop("at", getattr(recipe, "at", "embedding"))
-    if call.get("differentiable") or at not in ("input", "embedding"):
-        raise Unsupported(
-            "texts are explained at their embeddings, and outside a loss; for another location, or "
-            "differentiable=True, call intgrad.attribute on the tokenizer's tensors."
-        )
-    absence = getattr(recipe, "baseline", None) if baseline is None else baseline
-    refuse_unnamed(absence)
-    contributes = call.pop("integrand", None) or getattr(recipe, "integrand", GradientVelocity())
-    given = {"quadrature": quadrature, "path": call.pop("path", None)}
-    parts = {n: p for n, p in given.items() if p is not None}
-    base = recipe or Recipe("integrated_gradients")
-    how = base.but(at="embedding", integrand=Summed(contributes), **parts)
-    return lambda start: how.but(baseline=start), absence
 
 
 def _several(texts: str | Sequence[str]) -> Sequence[str]:
