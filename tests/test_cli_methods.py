@@ -282,7 +282,8 @@ def test_a_method_explains_a_text(command: Command, here: Path, data: Path, name
     a = found(here)
     assert a.recipe.name == name
     assert a.values.shape == (1, 8)
-    assert a.values[0, 0] == a.values[0, -1] == 0  # [CLS] and [SEP] stay where they are
+    if name != "idgi":  # which does not ask what moved
+        assert a.values[0, 0] == a.values[0, -1] == 0  # [CLS] and [SEP] stay where they are
 
 
 @pytest.mark.data
