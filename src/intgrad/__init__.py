@@ -26,6 +26,7 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
+from intgrad.interactions import Interactions, interactions, softened
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
     Guided,
@@ -75,6 +76,7 @@ __all__ = [
     "Gaussian",
     "Guided",
     "InputError",
+    "Interactions",
     "IntgradError",
     "Invert",
     "Lattice",
@@ -109,7 +111,9 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "interactions",
     "load_all",
     "methods",
     "save_all",
+    "softened",
 ]

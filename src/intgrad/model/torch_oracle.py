@@ -20,6 +20,7 @@ from intgrad._types import Point, Structure
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
 from intgrad.model.backward import Backward, differentiate, or_zeros
 from intgrad.model.cost import Meter
+from intgrad.model.hessian import along, narrowed
 from intgrad.model.location import Location
 from intgrad.model.memory import (
     bytes_for_backward,
@@ -77,6 +78,7 @@ class TorchOracle:
     panel_width: int | None = field(init=False, default=None)
     layout: Layout | None = field(init=False, default=None)
     backward: Backward = field(init=False, default_factory=Backward)
+    second: Backward | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
@@ -155,6 +157,27 @@ class TorchOracle:
         values, *found = self._in_calls(packed, rows, ask)
         triples = zip(*(iter(found),) * 3, strict=True)
         return values, [Seen(a[0], t, g) for a, t, g in triples]
+
+    def hvp(
+        self, x: Point, rows: Tensor, velocity: Point, read: Callable[[Tensor], Tensor], mix: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Slopes (n, g) and curvatures (k, n, g) of the target along a velocity (n, ...), by groups.
+
+        `read` adds features up to groups, (..., n, *features) -> (..., n, g), and each row of `mix`
+        (k, g) is a direction: so much of each group's share of the velocity. Costs one gradient a
+        point, and for each direction a Hessian-vector product, counted as two.
+        """
+        if self.second is None:
+            narrowed(self, len(mix))
+
+        def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
+            point, speed = packed
+            ways = lambda g: mix.to(g) @ read(g * speed).T  # noqa: E731
+            gradient, products = along(self, point, which, ways, len(mix))
+            return read(gradient * speed)[None], read(products * speed)
+
+        slopes, curvatures = self._in_calls((x[0], velocity[0]), rows, ask)
+        return slopes[0], curvatures
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]
