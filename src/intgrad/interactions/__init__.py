@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from intgrad.integral import ATOL
 from intgrad.interactions.groups import Groups, chosen, read_groups
 from intgrad.interactions.jumps import exact
 from intgrad.interactions.result import Interactions, judged
+from intgrad.interactions.search import strongest
 from intgrad.interactions.smooth import Ask, Sums, integrate
 from intgrad.interactions.soften import softened
 from intgrad.model.checks import refuse_training
@@ -36,6 +38,7 @@ def interactions(
     at: Any = "input",
     groups: int | Tensor | None = None,
     of: Sequence[int] | None = None,
+    top: int | None = None,
     rtol: float = 1e-2,
     nodes: int = 6,
     max_nodes: int = 400,
@@ -69,6 +72,10 @@ def interactions(
         shaped like a row of x: words, superpixels, columns. Values of a group are sums over it.
     of
         Groups whose interactions with all others are wanted; None for all. The cost is theirs.
+    top
+        Search for so many strongest pairs instead: random sketches say how strongly each group interacts
+        with all others, and the strongest groups are asked for exactly until the pairs found outweigh
+        what may be left (`strongest`). With several rows the groups of all are asked for.
     rtol
         Relative L1 error of each row at which it stops.
     nodes
@@ -99,40 +106,65 @@ def interactions(
     NotConverged
         Some row's error is above its tolerance.
     """
-    whole_number(nodes, "nodes", 5)
+    whole_number(nodes, "nodes", 3)
+    whole_number(max_nodes, "max_nodes", nodes)
+    seed = whole_number(seed, "seed")
     refuse_tolerance(rtol)
     refuse_several(x)
+    if top is not None and whole_number(top, "top", 1) and of is not None:
+        raise InputError(
+            "of= and top= are both given; expected groups to ask for, or how many pairs to find."
+        )
     recipe = Recipe("integrated_hessians", at=at).but(baseline=baseline)
     with calm(model, differentiable=True), bar(progress) as tick:
         how = {"width": width, "differentiable": False, "dtype": dtype}
         oracle = opened(recipe, model, x, given, tick, **how)
         if check:
             refuse_training(model)
-        question = prepare(recipe, oracle, target, whole_number(seed, "seed"), check)
+        question = prepare(recipe, oracle, target, seed, check)
         refuse_question(question)
         own = read_groups(groups, question.integral.curves.end.points[0].shape[1:])
         which = chosen(of, own.count)
-        kinked = check and bent(question)
+        kinked = bent(question, check)
         if kinked:
             sums = exact(question.integral, own, max_regions)
-            sums = Sums(sums.value[:, which], sums.error[:, which], sums.flat, sums.nodes)
+            wanted = {"value": sums.value[:, which], "error": sums.error[:, which]}
+            sums = replace(sums, **wanted)
         else:
-            sums = smooth(question, own, which, nodes, max_nodes, rtol)
+            ask = asker(question, own, nodes, max_nodes, rtol)
+            eye = torch.eye(own.count, dtype=torch.float64)
+            if top is None:
+                sums = ask(eye[which])
+            else:
+                sums, which = strongest(ask, own.count, top, seed)
     return certified(question, sums, which, rtol, kinked, strict)
 
 
-def smooth(
-    question: Question, own: Groups, which: Tensor, nodes: int, most: int, rtol: float
-) -> Sums:
-    """By quadrature of Hessian-vector products."""
-    mix = torch.eye(own.count, dtype=torch.float64)[which]
-    ask = Ask(question.oracle, question.integral.curves, own, mix)
+def asker(
+    question: Question, own: Groups, nodes: int, most: int, rtol: float
+) -> Callable[..., Sums]:
+    """Integrals of products with given directions (k, g); roughly: by the first rule alone."""
     assert question.integral.scale is not None
-    scale = question.integral.scale[0].cpu().double()
-    return integrate(ask, question.integral.rows, nodes, most, rtol, scale)
+    scale, rows = question.integral.scale[0].cpu().double(), question.integral.rows
+
+    def ask(mix: Tensor, rough: bool = False) -> Sums:
+        part = Ask(question.oracle, question.integral.curves, own, mix)
+        return integrate(part, rows, nodes, nodes if rough else most, rtol, scale)
+
+    return ask
 
 
-def bent(question: Question) -> bool:
+def bent(question: Question, check: bool) -> bool:
+    """Whether the model is piecewise linear, with kinks; unchecked, no other kinks are refused."""
+    try:
+        return piecewise_linear(question)
+    except Unsupported:
+        if check:
+            raise
+        return False
+
+
+def piecewise_linear(question: Question) -> bool:
     """Whether the model is piecewise linear.
 
     Raises
@@ -149,6 +181,11 @@ def bent(question: Question) -> bool:
         "its twin without kinks has an answer: ig.softened(model, beta=50), larger beta nearer to the "
         "model and dearer"
     )
+    if set(seen.bent) != {"Relu"}:
+        remedy = (
+            "a twin without kinks has an answer: logsumexp(beta z) / beta for a maximum, "
+            "ig.softened(model, beta=50) for nn.ReLU"
+        )
     if seen.smooth:
         raise Unsupported(
             f"this model has kinks ({kinks}), at which autograd's second derivative is silently 0, and "
@@ -203,7 +240,7 @@ def certified(
         forwards=oracle.meter.forwards.clone(),
         backwards=oracle.meter.backwards.clone(),
         evaluations=oracle.meter.evaluations(),
-        products=torch.zeros_like(sums.nodes) if kinked else sums.nodes * len(which),
+        products=sums.products,
         converged=converged,
         rtol=float(rtol),
         at=oracle.location.name,

@@ -111,6 +111,7 @@ def exact(integral: LineIntegral, groups: Groups, max_regions: int) -> Sums:
         torch.zeros(rows, g, g, dtype=torch.float64),
         torch.zeros(rows, g, dtype=torch.float64),
         torch.zeros(rows, dtype=torch.long),
+        torch.zeros(rows, dtype=torch.long),
     )
     borders = [b for own in found.values() for b in _add_regions(sums, integral.curves, own)]
     for border in (b for b in borders if not b.several):
@@ -202,8 +203,8 @@ def _apart(
         for piece in pieces(local, groups, speed[own.to(speed.device)], most):
             ways[piece.curve].append(piece)
         left = []
-        for border, way in zip(borders, ways, strict=True):
-            way = sorted((p for p in way if p.width > SLIVER), key=lambda p: p.low)
+        for border, found in zip(borders, ways, strict=True):
+            way = sorted((p for p in found if p.width > SLIVER), key=lambda p: p.low)
             if border.joins(way[0].slope, way[-1].slope):
                 yield border, [p.slope for p in way]
             else:

@@ -95,12 +95,25 @@ class Panels:
 
 @dataclass(frozen=True)
 class Sums:
-    """What the panels of every row add up to: (r, k, g), (r, k, g), (r, g); nodes of each row (r,)."""
+    """What the panels of every row add up to: (r, k, g), (r, k, g), (r, g); and what that cost.
+
+    `nodes` (r,) of each row, and Hessian-vector `products` (r,) there.
+    """
 
     value: Tensor
     error: Tensor
     flat: Tensor
     nodes: Tensor
+    products: Tensor
+
+    def beside(self, other: Sums) -> Sums:
+        """The same rows with the directions of another after its own."""
+        value, error = (
+            torch.cat([self.value, other.value], 1),
+            torch.cat([self.error, other.error], 1),
+        )
+        nodes = torch.maximum(self.nodes, other.nodes)
+        return Sums(value, error, self.flat, nodes, self.products + other.products)
 
 
 def integrate(ask: Ask, rows: int, nodes: int, most: int, rtol: float, scale: Tensor) -> Sums:
@@ -152,7 +165,7 @@ def _summed(p: Panels, place: Tensor, weight: Tensor, rows: int, spent: Tensor) 
     for part in (p.value, p.error, p.flat):
         total = part.new_zeros(rows, *part.shape[1:])
         parts.append(total.index_add(0, own, part * like(share, part)))
-    return Sums(*parts, spent.clone())
+    return Sums(*parts, spent.clone(), spent * p.value.shape[1])
 
 
 def _worst(p: Panels, place: Tensor, weight: Tensor, open_: Tensor) -> Tensor:

@@ -89,9 +89,11 @@ def narrowed(oracle: Any, count: int) -> None:
 
     The graph of a gradient keeps about three times what that of a value does.
     """
-    oracle.second = replace(oracle.backward, batched=None)
-    if oracle.second.row is not None:
-        oracle.second.row *= 4
+    if oracle.second is None:
+        oracle.second = replace(oracle.backward, batched=None)
+        if oracle.second.row is not None:
+            oracle.second.row *= 4
+        if not oracle.padded:
+            oracle.width = max(1, oracle.width // 4)
     if not oracle.padded:
-        fits = width_for_targets(count, oracle.features)
-        oracle.width = max(1, min(oracle.width // 4, fits))
+        oracle.width = min(oracle.width, width_for_targets(count, oracle.features))

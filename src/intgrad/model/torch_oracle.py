@@ -167,8 +167,7 @@ class TorchOracle:
         (k, g) is a direction: so much of each group's share of the velocity. Costs one gradient a
         point, and for each direction a Hessian-vector product, counted as two.
         """
-        if self.second is None:
-            narrowed(self, len(mix))
+        narrowed(self, len(mix))
 
         def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
             point, speed = packed
