@@ -8,6 +8,8 @@ from intgrad.report.figure import PLAIN, Axes, Figure, scale
 from intgrad.report.picture import strongest
 from intgrad.report.say import percent, visible
 
+LABELLED = 24  # groups asked for: more labels run into each other
+
 
 def plot(found: Interactions, row: int = 0, top: int = 10) -> Figure:
     """Draw one row: the matrix on the left, its strongest pairs of different groups on the right.
@@ -31,7 +33,7 @@ def plot(found: Interactions, row: int = 0, top: int = 10) -> Figure:
     left.imshow(colour.heat(strength).numpy(), aspect="auto", interpolation="nearest")
     left.set_xlabel("group")
     left.set_ylabel("group")
-    if len(found.of) < values.shape[1]:
+    if len(found.of) < min(values.shape[1], LABELLED):
         left.set_yticks(range(len(found.of)), [str(i) for i in found.of.tolist()])
     scale(figure, [left], largest)
     bars(right, found.pairs(row, top))
