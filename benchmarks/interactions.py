@@ -148,7 +148,7 @@ def kinked(model: nn.Module, x: Tensor, betas: tuple[float, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--smoke", action="store_true", help="a random small net")
     parser.add_argument("--rows", type=int, default=2)
     args = parser.parse_args()

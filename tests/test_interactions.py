@@ -344,6 +344,11 @@ def test_max_pools_and_pictures_of_few_greys_add_up():
     assert bool((found.residual.abs() <= 1e-10 * found.values.abs().sum((1, 2))).all())
 
 
+def test_too_many_regions_are_refused():
+    with pytest.raises(ig.Unsupported, match="max_regions=4"):
+        ig.interactions(relu_mlp(dtype=D), 3 * noise(1, 6, dtype=D), max_regions=4)
+
+
 def test_soft_twins_approach_the_exact_answer():
     model, x = relu_mlp(1, dtype=D), 3 * noise(1, 6, seed=1, dtype=D)
     exact = ask(model, x, target=0).values

@@ -10,21 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from intgrad._types import open_door, whole_number
+from intgrad._types import whole_number
 from intgrad.caller import bar, calm
 from intgrad.certificate import Question, outside
-from intgrad.errors import InputError, NotConverged, Unsupported
+from intgrad.errors import NotConverged
 from intgrad.integral import ATOL
-from intgrad.interactions.groups import Groups, chosen, read_groups
+from intgrad.interactions.groups import Groups, chosen, one_hot, read_groups
 from intgrad.interactions.jumps import exact
-from intgrad.interactions.result import Interactions, judged
+from intgrad.interactions.refusals import bent, refuse_numbers, refuse_question, refuse_several
+from intgrad.interactions.result import Interactions
 from intgrad.interactions.search import strongest
-from intgrad.interactions.smooth import Ask, Sums, integrate
+from intgrad.interactions.smooth import Ask, Sums, Until, integrate, judged
 from intgrad.interactions.soften import softened
 from intgrad.model.checks import refuse_training
-from intgrad.model.hessian import operations
 from intgrad.model.precision import name_of
-from intgrad.quadrature.tolerance import is_half
 from intgrad.question import opened, prepare
 from intgrad.recipe import Recipe
 
@@ -99,22 +98,17 @@ def interactions(
         In one sentence: what came, what was expected, what to do.
     Unsupported
         Several targets or tensors; a half type; a model with kinks that is not piecewise linear, whose
-        `softened` twin has an answer. With ``check=False`` its kinks are not looked for.
+        `softened` twin has an answer. With ``check=False`` it is integrated regardless, and only the
+        residual tells what is missed.
 
     Warns
     -----
     NotConverged
         Some row's error is above its tolerance.
     """
-    whole_number(nodes, "nodes", 3)
-    whole_number(max_nodes, "max_nodes", nodes)
-    seed = whole_number(seed, "seed")
-    refuse_tolerance(rtol)
+    refuse_numbers(rtol, nodes, max_nodes, of, top)
     refuse_several(x)
-    if top is not None and whole_number(top, "top", 1) and of is not None:
-        raise InputError(
-            "of= and top= are both given; expected groups to ask for, or how many pairs to find."
-        )
+    seed = whole_number(seed, "seed")
     recipe = Recipe("integrated_hessians", at=at).but(baseline=baseline)
     with calm(model, differentiable=True), bar(progress) as tick:
         how = {"width": width, "differentiable": False, "dtype": dtype}
@@ -127,89 +121,33 @@ def interactions(
         which = chosen(of, own.count)
         kinked = bent(question, check)
         if kinked:
-            sums = exact(question.integral, own, max_regions)
-            wanted = {"value": sums.value[:, which], "error": sums.error[:, which]}
-            sums = replace(sums, **wanted)
+            sums = exact(question.integral, own, max_regions).of(which)
         else:
-            ask = asker(question, own, nodes, max_nodes, rtol)
-            eye = torch.eye(own.count, dtype=torch.float64)
-            if top is None:
-                sums = ask(eye[which])
-            else:
+            known = scale_of(question), question.gain[0].cpu()
+            ask = asker(question, own, Until(nodes, max_nodes, float(rtol), *known))
+            if top is not None:
                 sums, which = strongest(ask, own.count, top, seed)
+            else:
+                sums = ask(one_hot(which, own.count))
     return certified(question, sums, which, rtol, kinked, strict)
 
 
-def asker(
-    question: Question, own: Groups, nodes: int, most: int, rtol: float
-) -> Callable[..., Sums]:
+def asker(question: Question, own: Groups, until: Until) -> Callable[..., Sums]:
     """Integrals of products with given directions (k, g); roughly: by the first rule alone."""
-    assert question.integral.scale is not None
-    scale, rows = question.integral.scale[0].cpu().double(), question.integral.rows
+    rows = question.integral.rows
 
     def ask(mix: Tensor, rough: bool = False) -> Sums:
         part = Ask(question.oracle, question.integral.curves, own, mix)
-        return integrate(part, rows, nodes, nodes if rough else most, rtol, scale)
+        most = until.nodes if rough else until.most
+        gain = until.gain if len(mix) == own.count and not rough else None
+        return integrate(part, rows, replace(until, most=most, gain=gain))
 
     return ask
 
 
-def bent(question: Question, check: bool) -> bool:
-    """Whether the model is piecewise linear, with kinks; unchecked, no other kinks are refused."""
-    try:
-        return piecewise_linear(question)
-    except Unsupported:
-        if check:
-            raise
-        return False
-
-
-def piecewise_linear(question: Question) -> bool:
-    """Whether the model is piecewise linear.
-
-    Raises
-    ------
-    Unsupported
-        It has kinks and is not: its Hessian misses what happens at them.
-    """
-    curves, oracle = question.integral.curves, question.oracle
-    seen = operations(oracle, curves.end.take(torch.tensor([0]))[0], curves.row[:1])
-    if not seen.bent:
-        return False
-    kinks = ", ".join(n.lower() for n in seen.bent[:3])
-    remedy = (
-        "its twin without kinks has an answer: ig.softened(model, beta=50), larger beta nearer to the "
-        "model and dearer"
-    )
-    if set(seen.bent) != {"Relu"}:
-        remedy = (
-            "a twin without kinks has an answer: logsumexp(beta z) / beta for a maximum, "
-            "ig.softened(model, beta=50) for nn.ReLU"
-        )
-    if seen.smooth:
-        raise Unsupported(
-            f"this model has kinks ({kinks}), at which autograd's second derivative is silently 0, and "
-            f"{seen.smooth[0].lower()} as well. A logit of a piecewise-linear model can be explained "
-            f"exactly; {remedy}."
-        )
-    if question.integral.dtype != torch.float64:
-        raise Unsupported(
-            f"this model has kinks ({kinks}); jumps of its gradient are told from rounding in float64 "
-            f"only, not in {name_of(question.integral.dtype)}. Pass dtype='float64'."
-        )
-    try:
-        every = torch.tensor([0])
-        point, end = curves.start.take(every), curves.end.take(every)
-        way = tuple(b - a for a, b in zip(point, end, strict=True))
-        room = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-        with oracle.meter.aside():
-            oracle.regions(end, curves.row[:1], way, room=room, units=False)
-    except Unsupported as error:
-        raise Unsupported(
-            f"this model has kinks ({kinks}), at which autograd's second derivative is silently 0, and it "
-            f"is not piecewise linear ({str(error).split('. ')[0]}); {remedy}."
-        ) from error
-    return True
+def scale_of(question: Question) -> Tensor:
+    """max(|f(x)|, |f(baseline)|) of every row: (r,)."""
+    return torch.maximum(question.output[0].abs(), question.before[0].abs()).double().cpu()
 
 
 def certified(
@@ -218,11 +156,10 @@ def certified(
     """Values, error, residuals and cost together; warns where a row has not converged."""
     oracle, value = question.oracle, sums.value
     whole = len(which) == sums.flat.shape[1]
-    residual = value.sum((1, 2)) - question.gain[0].cpu() if whole else None
-    beside = value.sum(2) - sums.flat[:, which]
-    absolute = judged(value, sums.error, beside, residual)
-    output, before = question.output[0].cpu(), question.before[0].cpu()
-    scale = torch.maximum(output.abs(), before.abs())
+    expected = sums.flat[:, which]
+    gain = question.gain[0].cpu() if whole else None
+    absolute = judged(value, sums.error, expected, gain)
+    scale = scale_of(question)
     norm = value.abs().sum((1, 2))
     converged = (absolute <= rtol * norm) | (absolute <= ATOL * scale)
     what = "linear regions, exact" if kinked else "log-weighted Gauss nodes"
@@ -231,11 +168,11 @@ def certified(
         values=value,
         error_map=sums.error,
         attribution=sums.flat,
-        residual=residual,
-        row_residual=beside,
+        residual=None if gain is None else value.sum((1, 2)) - gain,
+        row_residual=value.sum(2) - expected,
         error=torch.where(zero, 0.0, absolute / norm),
-        output=output,
-        baseline_output=before,
+        output=question.output[0].cpu(),
+        baseline_output=question.before[0].cpu(),
         of=which,
         forwards=oracle.meter.forwards.clone(),
         backwards=oracle.meter.backwards.clone(),
@@ -266,40 +203,6 @@ def report(found: Interactions, strict: bool) -> None:
     if strict:
         raise message
     warnings.warn(message, stacklevel=outside())
-
-
-# ---------------------------------------------------------------------- refusals
-
-
-def refuse_several(x: Any) -> None:
-    """A pair lies in one tensor."""
-    point, _ = open_door(x)
-    if len(point) > 1:
-        raise Unsupported(
-            f"x has {len(point)} tensors; interactions are of one. Put what is not explained in given=, or "
-            f"wrap the model so that it takes one tensor apart."
-        )
-
-
-def refuse_tolerance(rtol: object) -> None:
-    """A positive number."""
-    if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not rtol > 0:
-        raise InputError(f"rtol={rtol!r}; expected a positive number, such as 1e-2.")
-
-
-def refuse_question(question: Question) -> None:
-    """One target, whole paths, and a dtype that can be differentiated twice."""
-    if question.oracle.targets is not None:
-        raise Unsupported(
-            f"target names {question.oracle.targets} targets; interactions are of one. Ask for each."
-        )
-    if question.integral.curves.mask is not None:
-        raise Unsupported("this baseline moves a part of the features at a time; name one point.")
-    if is_half(question.integral.dtype):
-        raise Unsupported(
-            f"second derivatives need float32 or float64, not {name_of(question.integral.dtype)}. Pass "
-            f"dtype='float32'."
-        )
 
 
 __all__ = ["Interactions", "interactions", "softened"]

@@ -74,3 +74,8 @@ def chosen(of: Sequence[int] | None, count: int) -> Tensor:
     if not found or max(found) >= count or len(set(found)) < len(found):
         raise InputError(f"of={list(of)}; expected different groups, each 0 to {count - 1}.")
     return torch.tensor(found)
+
+
+def one_hot(which: Tensor, count: int) -> Tensor:
+    """Directions (k, g), each of which is one group."""
+    return torch.eye(count, dtype=torch.float64)[which]

@@ -28,7 +28,7 @@ from intgrad.integral import LineIntegral
 from intgrad.interactions.groups import Groups
 from intgrad.interactions.smooth import Sums
 from intgrad.path import Bank, Curves
-from intgrad.quadrature.exact import regions
+from intgrad.quadrature.exact import begin
 
 NARROW = 1e-12  # of the path: regions no wider are part of a border
 BESIDE = 0.05  # how far beside the line the second look goes, of how far it goes along it
@@ -129,9 +129,17 @@ def velocity(curves: Curves) -> Tensor:
 
 def pieces(integral: LineIntegral, groups: Groups, speed: Tensor, most: int) -> Iterator[Piece]:
     """The regions of all curves, reduced to groups by a velocity (c, ...) as soon as they are found."""
-    for r in regions(integral, most):
-        slope = groups.read(r.gradient[0][0] * speed[r.curve]).double().cpu()
-        yield Piece(r.curve, r.low, r.high, slope, frozenset(r.units))
+    for found in begin(integral, most, units=True):
+        if bool((found.beyond > 0).any()):
+            raise Unsupported(
+                f"the model has more than max_regions={most} linear regions between baseline and x, and "
+                f"jumps that are not found are not counted. Raise it; each region costs a gradient."
+            )
+        own = speed[found.curve.to(speed.device)]
+        slopes = groups.read(found.gradient[0][0] * own).double().cpu()
+        columns = found.curve.tolist(), found.low.tolist(), found.high.tolist()
+        for curve, low, high, slope, units in zip(*columns, slopes, found.units, strict=True):
+            yield Piece(curve, low, high, slope, frozenset(units if high < 1 else ()))
 
 
 def _add_regions(sums: Sums, curves: Curves, own: list[Piece]) -> Iterator[Border]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from intgrad.errors import InputError
@@ -125,10 +124,3 @@ class Interactions:
                 f"of its Hessian-vector products; {self.rules[0]}",
             ]
         )
-
-
-def judged(values: Tensor, wrong: Tensor, rows: Tensor, whole: Tensor | None) -> Tensor:
-    """The absolute L1 error of every row (r,): what is estimated, or what does not add up."""
-    parts = [wrong.sum((1, 2)), rows.abs().sum(1)]
-    parts += [] if whole is None else [whole.abs()]
-    return torch.stack(parts).amax(0)

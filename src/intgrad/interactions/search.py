@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from intgrad.interactions.groups import one_hot
 from intgrad.interactions.smooth import Sums
 
 SKETCHES = 16  # the spread over so many is known to 18 %
@@ -32,9 +33,9 @@ def strongest(ask: Callable[..., Sums], count: int, top: int, seed: int) -> tupl
     ask
         Directions (k, g) -> integrals; with ``rough=True`` by the first rule alone.
     """
-    eye = torch.eye(count, dtype=torch.float64)
     if count <= 2 * SKETCHES:
-        return ask(eye), torch.arange(count)
+        every = torch.arange(count)
+        return ask(one_hot(every, count)), every
     generator = torch.Generator().manual_seed(seed)
     signs = 2.0 * torch.randint(2, (SKETCHES, count), generator=generator).double() - 1
     rough = ask(signs, rough=True)
@@ -42,13 +43,12 @@ def strongest(ask: Callable[..., Sums], count: int, top: int, seed: int) -> tupl
     share = strength / strength.amax(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
     order = share.amax(0).argsort(descending=True, stable=True)
     size = min(2 * top, count)
-    sums = ask(eye[order[:size]])
+    sums = ask(one_hot(order[:size], count))
     while size < count and _open(sums, strength, order, size, top):
         more = order[size : 2 * size]
-        sums, size = sums.beside(ask(eye[more])), min(2 * size, count)
+        sums, size = sums.beside(ask(one_hot(more, count))), min(2 * size, count)
     which, place = order[:size].sort()
-    sorted_ = {"value": sums.value[:, place], "error": sums.error[:, place]}
-    return replace(sums, **sorted_, products=sums.products + rough.products), which
+    return replace(sums.of(place), products=sums.products + rough.products), which
 
 
 def _open(sums: Sums, strength: Tensor, order: Tensor, size: int, top: int) -> bool:

@@ -11,7 +11,7 @@ panels are halved: the weight's singularity stays in the rule of the first, and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -106,6 +106,10 @@ class Sums:
     nodes: Tensor
     products: Tensor
 
+    def of(self, which: Tensor) -> Sums:
+        """Only these directions."""
+        return replace(self, value=self.value[:, which], error=self.error[:, which])
+
     def beside(self, other: Sums) -> Sums:
         """The same rows with the directions of another after its own."""
         value, error = (
@@ -116,56 +120,85 @@ class Sums:
         return Sums(value, error, self.flat, nodes, self.products + other.products)
 
 
-def integrate(ask: Ask, rows: int, nodes: int, most: int, rtol: float, scale: Tensor) -> Sums:
-    """Value, error and integrated gradients of every row, each with nodes of its own.
+@dataclass(frozen=True)
+class Until:
+    """When to stop.
 
-    Parameters
+    Attributes
     ----------
     nodes, most
-        Nodes of the first rule on every curve; nodes of a row, an average curve, after which it is left.
+        Nodes of the first rule on every curve; nodes a curve after which a row is left.
+    rtol
+        Relative L1 error of a row.
     scale
         (r,): max(|f(x)|, |f(baseline)|).
+    gain
+        (r,): f(x) - f(baseline), where the values must add up to it.
     """
+
+    nodes: int
+    most: int
+    rtol: float
+    scale: Tensor
+    gain: Tensor | None = None
+
+    def met(self, sums: Sums, mix: Tensor, rows: Tensor) -> Tensor:
+        """Which of these rows are within the tolerance, by their null rules and by what adds up."""
+        gain = None if self.gain is None else self.gain[rows]
+        off = judged(sums.value, sums.error, sums.flat @ mix.T, gain)
+        norm = sums.value.abs().sum((1, 2))
+        return off <= torch.maximum(self.rtol * norm, ATOL * self.scale[rows])
+
+
+def judged(value: Tensor, wrong: Tensor, expected: Tensor, gain: Tensor | None) -> Tensor:
+    """The absolute L1 error of every row (r,): as estimated, or what does not add up if that is more.
+
+    `expected` (r, k) is integrated gradients, to which the second groups add up.
+    """
+    parts = [wrong.sum((1, 2)), (value.sum(2) - expected).abs().sum(1)]
+    parts += [] if gain is None else [(value.sum((1, 2)) - gain).abs()]
+    return torch.stack(parts).amax(0)
+
+
+def integrate(ask: Ask, rows: int, until: Until) -> Sums:
+    """Value, error and integrated gradients of every row, each with nodes of its own."""
     width = len(ask.mix) * ask.groups.count
     per_row = -(-len(ask.curves) // rows)
     block = max(1, HELD // (8 * width * per_row))
-    parts = [
-        _block(ask, torch.arange(rows)[part], nodes, most, rtol, scale)
-        for part in chunks(rows, block)
-    ]
+    parts = [_block(ask, torch.arange(rows)[part], until) for part in chunks(rows, block)]
     return Sums(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Sums)))
 
 
-def _block(ask: Ask, rows: Tensor, nodes: int, most: int, rtol: float, scale: Tensor) -> Sums:
+def _block(ask: Ask, rows: Tensor, until: Until) -> Sums:
     """The same for some rows, whose panels are all held."""
     own = torch.isin(ask.curves.row, rows).nonzero()[:, 0]
     zeros = torch.zeros(len(own), dtype=torch.float64)
     place = ask.curves.row - rows[0]
     share = torch.bincount(place[own], minlength=len(rows))
     spent = torch.zeros(len(rows), dtype=torch.long)
-    todo = Panels.planned(own, zeros, zeros + 1, torch.full_like(own, nodes))
+    todo = Panels.planned(own, zeros, zeros + 1, torch.full_like(own, until.nodes))
     kept: Panels | None = None
     while True:
         spent.index_add_(0, place[todo.curve], todo.nodes)
         fresh = evaluate(ask, todo)
         kept = fresh if kept is None else kept.and_(fresh)
         sums = _summed(kept, place, ask.curves.weight, len(rows), spent)
-        size = sums.error.abs().sum((1, 2))
-        good = size <= torch.maximum(rtol * sums.value.abs().sum((1, 2)), ATOL * scale[rows])
-        worst = _worst(kept, place, ask.curves.weight, ~good & (spent < most * share))
+        open_ = ~until.met(sums, ask.mix, rows) & (spent < until.most * share)
+        worst = _worst(kept, place, ask.curves.weight, open_)
         if not bool(worst.any()):
             return sums
-        todo, kept = _refined(kept.where(worst), nodes), kept.where(~worst)
+        todo, kept = _refined(kept.where(worst), until.nodes), kept.where(~worst)
 
 
 def _summed(p: Panels, place: Tensor, weight: Tensor, rows: int, spent: Tensor) -> Sums:
     """Panels to rows, by the weight of their curves."""
     own, share = place[p.curve], weight[p.curve]
-    parts = []
-    for part in (p.value, p.error, p.flat):
-        total = part.new_zeros(rows, *part.shape[1:])
-        parts.append(total.index_add(0, own, part * like(share, part)))
-    return Sums(*parts, spent.clone(), spent * p.value.shape[1])
+
+    def total(part: Tensor) -> Tensor:
+        return part.new_zeros(rows, *part.shape[1:]).index_add(0, own, part * like(share, part))
+
+    value, error, flat = total(p.value), total(p.error), total(p.flat)
+    return Sums(value, error, flat, spent.clone(), spent * value.shape[1])
 
 
 def _worst(p: Panels, place: Tensor, weight: Tensor, open_: Tensor) -> Tensor:
