@@ -177,8 +177,9 @@ def test_chosen_rows_are_rows_of_the_matrix_and_cost_less():
     assert bool((3 * some.products <= full.products).all())
 
 
-def test_several_baselines_give_their_mean():
-    model, x = gelu_mlp(dtype=D), noise(2, 6, dtype=D)
+@pytest.mark.parametrize("net", [gelu_mlp, relu_mlp])
+def test_several_baselines_give_their_mean(net):
+    model, x = net(dtype=D), noise(2, 6, dtype=D)
     starts = ig.Uniform(-1, 1, samples=3)
     found = ask(model, x, target=1, baseline=starts, rtol=1e-7, seed=5)
     points = starts((x,), torch.arange(2), 5).start.points[0][:3]
@@ -472,6 +473,7 @@ BAD = {
     "nodes": (None, None, {"nodes": 2}, "nodes=2"),
     "most": (None, None, {"max_nodes": 2}, "max_nodes=2"),
     "top": (None, None, {"top": 0}, "top=0"),
+    "how many": (None, None, {"baseline": ig.Uniform()}, "samples=16"),
     "half": (lambda z: z.prod(1), torch.ones(1, 2, dtype=torch.bfloat16), {}, "float32 or float64"),
 }
 
@@ -482,6 +484,29 @@ def test_bad_input_gets_a_sentence(name):
     with pytest.raises((ig.InputError, ig.Unsupported), match=said) as caught:
         ig.interactions(model or gelu_mlp(), noise(2, 6) if x is None else x, **how)
     assert str(caught.value).endswith((".", ")"))
+
+
+@pytest.mark.parametrize("net", [gelu_mlp, relu_mlp])
+def test_a_compiled_model_runs_as_what_it_was_made_of(net):
+    model, x = net(dtype=D), noise(2, 6, dtype=D)
+    found = ask(torch.compile(model, backend="aot_eager"), x)
+    assert torch.allclose(found.values, matrix(model, x), atol=1e-14)
+
+
+def test_a_backward_that_cannot_be_differentiated_is_told():
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, g):
+            return 2 * g * ctx.saved_tensors[0]
+
+    with pytest.warns(ig.NotConverged):
+        ig.interactions(lambda z: Once.apply(z).sum(1), torch.ones(1, 2, dtype=D))
 
 
 def test_a_constant_model_is_named():

@@ -24,6 +24,7 @@ from intgrad.interactions.smooth import Ask, Sums, Until, integrate, judged
 from intgrad.interactions.soften import softened
 from intgrad.model.checks import refuse_training
 from intgrad.model.precision import name_of
+from intgrad.quadrature import GaussLegendre
 from intgrad.question import opened, prepare
 from intgrad.recipe import Recipe
 
@@ -74,7 +75,8 @@ def interactions(
     top
         Search for so many strongest pairs instead: random sketches say how strongly each group interacts
         with all others, and the strongest groups are asked for exactly until the pairs found outweigh
-        what may be left (`strongest`). With several rows the groups of all are asked for.
+        what may be left (`strongest`). With several rows the groups of all are asked for. Of
+        piecewise-linear models the whole matrix costs no more, and is returned.
     rtol
         Relative L1 error of each row at which it stops.
     nodes
@@ -109,10 +111,12 @@ def interactions(
     refuse_numbers(rtol, nodes, max_nodes, of, top)
     refuse_several(x)
     seed = whole_number(seed, "seed")
-    recipe = Recipe("integrated_hessians", at=at).but(baseline=baseline)
+    rule = GaussLegendre(nodes)  # nodes are fixed before baselines are drawn
+    recipe = Recipe("integrated_hessians", baseline, quadrature=rule, at=at)
     with calm(model, differentiable=True), bar(progress) as tick:
         how = {"width": width, "differentiable": False, "dtype": dtype}
         oracle = opened(recipe, model, x, given, tick, **how)
+        oracle.twice = True
         if check:
             refuse_training(model)
         question = prepare(recipe, oracle, target, seed, check)

@@ -9,7 +9,8 @@ unit changes sides there, whose number z has the gradient n, the gradient jumps 
 and the diagonal gets :math:`d_i \, \partial_i f \, [u - u \ln u]` of every region. Where several units
 cross at once, J is the sum of their jumps and the formula does not hold for it (rows still add up).
 There the line is followed a second time, a little and beside itself: the units then cross one after
-the other, each with its own jump, and all of them count at the same :math:`u_k`.
+the other, each with its own jump, and all of them count at the same :math:`u_k`. Where one of them
+depends on another, the answer may differ from side to side of the line; it is that of one side.
 """
 
 from __future__ import annotations

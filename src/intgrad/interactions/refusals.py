@@ -9,9 +9,11 @@ import torch
 from intgrad._types import open_door, whole_number
 from intgrad.certificate import Question
 from intgrad.errors import InputError, Unsupported
-from intgrad.model.hessian import operations
+from intgrad.model.hessian import Seen, operations
 from intgrad.model.precision import name_of
 from intgrad.quadrature.tolerance import is_half
+
+SILENT = "at which autograd's second derivative is silently 0"
 
 
 def bent(question: Question, check: bool) -> bool:
@@ -36,40 +38,48 @@ def piecewise_linear(question: Question) -> bool:
     seen = operations(oracle, curves.end.take(torch.tensor([0]))[0], curves.row[:1])
     if not seen.bent:
         return False
-    kinks = ", ".join(n.lower() for n in seen.bent[:3])
-    remedy = (
-        "its twin without kinks has an answer: ig.softened(model, beta=50), larger beta nearer to the "
-        "model and dearer"
-    )
-    if set(seen.bent) != {"Relu"}:
-        remedy = (
-            "a twin without kinks has an answer: logsumexp(beta z) / beta for a maximum, "
-            "ig.softened(model, beta=50) for nn.ReLU"
-        )
+    kinks = f"this model has kinks ({', '.join(n.lower() for n in seen.bent[:3])})"
     if seen.smooth:
         raise Unsupported(
-            f"this model has kinks ({kinks}), at which autograd's second derivative is silently 0, and "
-            f"{seen.smooth[0].lower()} as well. A logit of a piecewise-linear model can be explained "
-            f"exactly; {remedy}."
+            f"{kinks}, {SILENT}, and {seen.smooth[0].lower()} as well. A logit of a piecewise-linear model "
+            f"can be explained exactly; {_remedy(seen)}."
         )
     if question.integral.dtype != torch.float64:
         raise Unsupported(
-            f"this model has kinks ({kinks}); jumps of its gradient are told from rounding in float64 "
-            f"only, not in {name_of(question.integral.dtype)}. Pass dtype='float64'."
+            f"{kinks}; jumps of its gradient are told from rounding in float64 only, not in "
+            f"{name_of(question.integral.dtype)}. Pass dtype='float64'."
         )
     try:
-        every = torch.tensor([0])
-        point, end = curves.start.take(every), curves.end.take(every)
-        way = tuple(b - a for a, b in zip(point, end, strict=True))
-        room = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-        with oracle.meter.aside():
-            oracle.regions(end, curves.row[:1], way, room=room, units=False)
+        _follow(question)
     except Unsupported as error:
+        why = str(error).split(". ")[0]
         raise Unsupported(
-            f"this model has kinks ({kinks}), at which autograd's second derivative is silently 0, and it "
-            f"is not piecewise linear ({str(error).split('. ')[0]}); {remedy}."
+            f"{kinks}, {SILENT}, and is not piecewise linear ({why}); {_remedy(seen)}."
         ) from error
     return True
+
+
+def _remedy(seen: Seen) -> str:
+    """Which twin without kinks there is."""
+    if set(seen.bent) == {"Relu"}:
+        return (
+            "its twin without kinks has an answer: ig.softened(model, beta=50), larger beta nearer to "
+            "the model and dearer"
+        )
+    return (
+        "a twin without kinks has an answer: logsumexp(beta z) / beta for a maximum, "
+        "ig.softened(model, beta=50) for nn.ReLU"
+    )
+
+
+def _follow(question: Question) -> None:
+    """Ask for the first linear region, which finds out whether there are any; counted as a check."""
+    curves, oracle, first = question.integral.curves, question.oracle, torch.tensor([0])
+    ends = zip(curves.start.take(first), curves.end.take(first), strict=True)
+    way = tuple(end - start for start, end in ends)
+    room = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    with oracle.meter.aside():
+        oracle.regions(curves.end.take(first), curves.row[:1], way, room=room, units=False)
 
 
 def refuse_several(x: Any) -> None:

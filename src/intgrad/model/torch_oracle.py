@@ -56,6 +56,8 @@ class TorchOracle:
         What the model is made to compute in for this call; None for its own.
     notes
         What the certificate should say of how it was asked.
+    twice
+        Whether second derivatives will be wanted: a compiled model then runs as what it was made of.
     """
 
     model: Callable[..., Any]
@@ -79,6 +81,7 @@ class TorchOracle:
     layout: Layout | None = field(init=False, default=None)
     backward: Backward = field(init=False, default_factory=Backward)
     second: Backward | None = field(init=False, default=None)
+    twice: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
@@ -291,7 +294,7 @@ class TorchOracle:
 
     def _as_is(self) -> Callable[..., Any]:
         """The model; what a compiled one was made of, where its backward must run more than once."""
-        if not self.differentiable and self.targets is None:
+        if not (self.differentiable or self.targets or self.twice):
             return self.model
         made_of = getattr(self.model, "_torchdynamo_orig_callable", self.model)
         return getattr(self.model, "_orig_mod", made_of)
