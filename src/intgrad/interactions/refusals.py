@@ -64,11 +64,11 @@ def _remedy(seen: Seen) -> str:
     if set(seen.bent) == {"Relu"}:
         return (
             "its twin without kinks has an answer: ig.softened(model, beta=50), larger beta nearer to "
-            "the model and dearer"
+            "the model and dearer. check=False integrates what autograd sees"
         )
     return (
         "a twin without kinks has an answer: logsumexp(beta z) / beta for a maximum, "
-        "ig.softened(model, beta=50) for nn.ReLU"
+        "ig.softened(model, beta=50) for nn.ReLU. check=False integrates what autograd sees"
     )
 
 

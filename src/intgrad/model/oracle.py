@@ -13,8 +13,8 @@ asked for by name and refused by name when missing:
     where the linear regions around points end, and their gradients
 ``observe(x, rows, at, tangents)``
     {location: (activation, tangent, gradient)}
-``jvp``, ``hvp``
-    forward mode, Hessian-vector products
+``hvp(x, rows, velocity, read, mix)``
+    slopes (n, g), and products of the Hessian with directions (k, n, g), by groups of features
 """
 
 from __future__ import annotations
