@@ -335,17 +335,37 @@ def test_a_relu_network_adds_up(seed):
     assert found.products.tolist() == [0, 0, 0]
 
 
-def test_max_pools_and_pictures_of_few_greys_add_up():
+def small_cnn(pool):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)
-        net = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).double().eval()
-    x = (noise(2, 1, 8, 8, dtype=D) * 2).round().clamp(0, 3) / 3
-    found = ask(net, x)
+        layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), pool, nn.Conv2d(4, 4, 3)
+        return nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).double().eval()
+
+
+def test_max_pools_add_up():
+    found = ask(small_cnn(nn.MaxPool2d(2)), noise(2, 1, 8, 8, dtype=D))
+    assert bool((found.residual.abs() <= 1e-10 * found.values.abs().sum((1, 2))).all())
+    assert torch.allclose(found.values, found.values.mT, atol=1e-12)
+
+
+def test_flat_pictures_are_the_limit_of_others():
+    """Equal patches make dozens of units cross together; a little noise makes them cross alone."""
+    net = small_cnn(nn.AvgPool2d(2))
+    block = noise(1, 1, 4, 4, dtype=D).abs().round()
+    x = torch.cat([torch.ones(1, 1, 8, 8), block.repeat_interleave(2, 2).repeat_interleave(2, 3)])
+    found = ask(net, x, target=0)
     scale = found.values.abs().sum((1, 2))
     assert bool((found.residual.abs() <= 1e-10 * scale).all())
-    near = matrix(net, x * (1 + 1e-7 * noise(2, 1, 8, 8, seed=1, dtype=D)))
+    near = matrix(net, x * (1 + 1e-7 * noise(2, 1, 8, 8, seed=1, dtype=D)), target=0)
     assert bool(((found.values - near).abs().sum((1, 2)) <= 1e-5 * scale).all())
+
+
+def test_ties_along_the_whole_line_are_refused():
+    net, x = small_cnn(nn.MaxPool2d(2)), torch.ones(1, 1, 8, 8, dtype=D)
+    with pytest.raises(ig.Unsupported, match="Add noise to the baseline"):
+        ig.interactions(net, x)
+    found = ask(net, x, baseline=1e-3 * noise(1, 1, 8, 8, dtype=D))
+    assert found.residual.abs().max() < 1e-10
 
 
 def test_too_many_regions_are_refused():

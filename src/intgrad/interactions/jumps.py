@@ -221,9 +221,9 @@ def _apart(
         borders = left
     if borders:
         raise Unsupported(
-            f"{len(borders)} times on the way several units of the model change sides together, and "
-            f"cannot be told apart by a look beside the line (equal numbers in x, or in the model). Move "
-            f"the baseline a little, or replace the kinks: ig.softened(model, beta=200)."
+            f"{len(borders)} times on the way several units of the model change sides together and cannot "
+            f"be told apart beside the line, where equal members of a max-pool, say, are no longer equal. "
+            f"Add noise to the baseline, a thousandth of x or so, which then decides between them."
         )
 
 
