@@ -26,6 +26,7 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
+from intgrad.interactions import Interactions, interactions, softened
 from intgrad.laboratory import BaselineReport, baseline_report
 from intgrad.model import All, Logit, LogProbability, Margin, Probability
 from intgrad.path import (
@@ -79,6 +80,7 @@ __all__ = [
     "Gaussian",
     "Guided",
     "InputError",
+    "Interactions",
     "IntgradError",
     "Invert",
     "Lattice",
@@ -114,7 +116,9 @@ __all__ = [
     "Zeros",
     "attribute",
     "baseline_report",
+    "interactions",
     "load_all",
     "methods",
     "save_all",
+    "softened",
 ]

@@ -123,7 +123,7 @@ def rounding(
             f"row is held to its own floor instead. Pass dtype='float32' for a finer answer, or "
             f"an rtol above that to accept this one."
         ),
-        stacklevel=_outside(),
+        stacklevel=outside(),
     )
     return (f"held to the floor of {name}, up to {worst:.2g}",)
 
@@ -148,7 +148,7 @@ def report_convergence(found: Sequence[Attribution], strict: bool) -> None:
     )
     if strict:
         raise message
-    warnings.warn(message, stacklevel=_outside())
+    warnings.warn(message, stacklevel=outside())
 
 
 def remedy(recipe: Recipe, spent: int) -> str:
@@ -169,7 +169,7 @@ def _missed(a: Attribution) -> list[int]:
     return (~a.converged).reshape(-1, len(a)).any(0).nonzero()[:, 0].tolist()
 
 
-def _outside() -> int:
+def outside() -> int:
     """How many frames up the caller's own code is, so that a warning points there."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("intgrad"):

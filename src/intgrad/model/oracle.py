@@ -15,8 +15,8 @@ asked for by name and refused by name when missing:
     {location: (activation, tangent, gradient)}
 ``vocabulary()``
     the embeddings (V, d) of all words, where features are embeddings
-``jvp``, ``hvp``
-    forward mode, Hessian-vector products
+``hvp(x, rows, velocity, read, mix)``
+    slopes (n, g), and products of the Hessian with directions (k, n, g), by groups of features
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class Regions:
     units: list[tuple[Unit, ...]]
 
 
+TOGETHER = 2e-13  # of a path: units this near cross at one border; a walk leaves no gap as narrow
 WRITTEN = ("CopySlices", "AsStridedBackward0")  # writes into views, which tangents follow
 
 
@@ -177,7 +178,7 @@ def around(
     k = len(x)
 
     def one(point: Point, which: Tensor) -> tuple[Tensor, ...]:
-        window = 64 * torch.finfo(point[0].dtype).eps if units else None
+        window = max(TOGETHER, 64 * torch.finfo(point[0].dtype).eps) if units else None
         watch = Watch(len(which), oracle.layout, window)
         watched(oracle, watch, point[:k], which, point[k : 2 * k])
         low, high = watch.borders()

@@ -20,6 +20,7 @@ from intgrad._types import Point, Structure
 from intgrad.errors import InputError, IntgradError, ModelError, TargetError
 from intgrad.model.backward import Backward, differentiate, or_zeros
 from intgrad.model.cost import Meter
+from intgrad.model.hessian import along, narrowed
 from intgrad.model.location import Location
 from intgrad.model.memory import (
     bytes_for_backward,
@@ -55,6 +56,8 @@ class TorchOracle:
         What the model is made to compute in for this call; None for its own.
     notes
         What the certificate should say of how it was asked.
+    twice
+        Whether second derivatives will be wanted: a compiled model then runs as what it was made of.
     """
 
     model: Callable[..., Any]
@@ -77,6 +80,8 @@ class TorchOracle:
     panel_width: int | None = field(init=False, default=None)
     layout: Layout | None = field(init=False, default=None)
     backward: Backward = field(init=False, default_factory=Backward)
+    second: Backward | None = field(init=False, default=None)
+    twice: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
@@ -159,6 +164,26 @@ class TorchOracle:
         values, *found = self._in_calls(packed, rows, ask)
         triples = zip(*(iter(found),) * 3, strict=True)
         return values, [Seen(a[0], t, g) for a, t, g in triples]
+
+    def hvp(
+        self, x: Point, rows: Tensor, velocity: Point, read: Callable[[Tensor], Tensor], mix: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Slopes (n, g) and curvatures (k, n, g) of the target along a velocity (n, ...), by groups.
+
+        `read` adds features up to groups, (..., n, *features) -> (..., n, g), and each row of `mix`
+        (k, g) is a direction: so much of each group's share of the velocity. Costs one gradient a
+        point, and for each direction a Hessian-vector product, counted as two.
+        """
+        narrowed(self, len(mix))
+
+        def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
+            point, speed = packed
+            ways = lambda g: mix.to(g) @ read(g * speed).T  # noqa: E731
+            gradient, products = along(self, point, which, ways, len(mix))
+            return read(gradient * speed)[None], read(products * speed)
+
+        slopes, curvatures = self._in_calls((x[0], velocity[0]), rows, ask)
+        return slopes[0], curvatures
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]
@@ -273,7 +298,7 @@ class TorchOracle:
 
     def _as_is(self) -> Callable[..., Any]:
         """The model; what a compiled one was made of, where its backward must run more than once."""
-        if not self.differentiable and self.targets is None:
+        if not (self.differentiable or self.targets or self.twice):
             return self.model
         made_of = getattr(self.model, "_torchdynamo_orig_callable", self.model)
         return getattr(self.model, "_orig_mod", made_of)
