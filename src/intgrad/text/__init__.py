@@ -97,6 +97,8 @@ def explain(
     together. To any other path padding may matter: then each text is asked by itself. Tokens that
     stay are no players of a `Permutation` along axis 1, and specials no anchors of an `Anchored`.
     `SquaredShares` (IDGI) looks at gradients and not at what moved: specials have their share too.
+    `intgrad.methods.gradient_x_input` is what its name says with `ZeroEmbedding`; with a token it is the
+    gradient times the way from that token's embedding.
     """
     ask = asking(call, baseline, quadrature, tokenizer)
     strict = call.pop("strict", False)
