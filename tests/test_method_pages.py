@@ -36,3 +36,8 @@ def test_the_page_of_a_method_leads_to_its_paper(name):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_page_of_a_method_calls_it(name):
     assert re.search(rf"\bmethods\.{name}\b", page(name))
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_readme_lists_the_method(name):
+    assert f"`{name}(" in (PAGES.parent.parent / "README.md").read_text(encoding="utf-8")
