@@ -26,7 +26,7 @@ from intgrad.errors import (
     ToleranceRaised,
     Unsupported,
 )
-from intgrad.model import All, Logit, LogProbability, Margin, Probability
+from intgrad.model import All, Logit, LogProbability, Margin, Probability, Unit
 from intgrad.path import (
     Guided,
     Left,
@@ -106,6 +106,7 @@ __all__ = [
     "ToleranceRaised",
     "Trapezoid",
     "Uniform",
+    "Unit",
     "Unsupported",
     "Zeros",
     "attribute",

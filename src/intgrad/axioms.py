@@ -55,4 +55,9 @@ AXIOMS: dict[str, Axioms] = {
     "gradient_x_input": Axioms("homogeneous models", positive="where x is not negative"),
     "saliency": Axioms(NO),
     "mean_gradient": Axioms(NO),
+    "layer_ig": Axioms("if the layer is a cut", invariant="of what follows", positive=NO),
+    "conductance": Axioms("if the layer is a cut", invariant="but for the layer", positive=NO),
+    "internal_influence": Axioms(NO, invariant="but for the layer", positive=NO),
+    "grad_cam": Axioms(NO, dummy=NO, invariant="of what follows", positive=NO),
+    "layer_cam": Axioms(NO, linear=NO, invariant="of what follows", positive=NO),
 }

@@ -1,4 +1,4 @@
-"""Layers explained along the curve of the input: conductance, all of them in one sweep."""
+"""Layers explained along the curve of the input: conductance, influence, all layers in one sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from intgrad._types import Point, each_target, total
 from intgrad.attribution import Attribution
 from intgrad.caller import bar, calm
 from intgrad.certificate import certify, report_convergence
-from intgrad.integrand import NodeWork
+from intgrad.errors import Unsupported
+from intgrad.integrand import BareGradient, GradientVelocity, NodeWork
 from intgrad.model.checks import refuse_training
 from intgrad.model.observe import Place
 from intgrad.model.oracle import Oracle, ability
@@ -38,8 +39,25 @@ class Conductance:
 
     def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
         """Contributions, one tensor a place."""
-        _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
+        _, _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
         return tuple(s.gradient * s.tangents for s in seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """The gradient alone at every place: one tensor (T, n, *layer) each. Never complete."""
+
+    places: tuple[Place, ...]
+    unit: ClassVar[str] = "node"
+    complete: ClassVar[bool] = False
+
+    def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
+        """Contributions, one tensor a place."""
+        _, _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, ())
+        return tuple(s.gradient for s in seen)
+
+
+INSIDE = {GradientVelocity: Conductance, BareGradient: Influence}  # at the input -> at its layers
 
 
 def conductance(
@@ -58,7 +76,13 @@ def conductance(
         report_convergence(found, strict)
     if isinstance(recipe.at, str | nn.Module) and recipe.at != "all" and len(found) == 1:
         return found[0]
-    return {p.label: a for p, a in zip(places, found, strict=True)}
+    return {_key(recipe.at, i, p): found[i] for i, p in enumerate(places)}
+
+
+def _key(at: Any, i: int, place: Place) -> str:
+    """A layer as it was named."""
+    several = isinstance(at, Sequence) and not isinstance(at, str)
+    return at[i] if several and isinstance(at[i], str) else place.label
 
 
 def _sweep(
@@ -67,7 +91,7 @@ def _sweep(
     how = {k: call[k] for k in ("width", "differentiable", "dtype")}
     seed = call["seed"]
     path = recipe.path
-    own = recipe.but(at=path.at, path=path.of, integrand=Conductance(tuple(places)))
+    own = recipe.but(at=path.at, path=path.of, integrand=_inside(recipe)(tuple(places)))
     with calm(model, how["differentiable"]), bar(call["progress"]) as tick:
         oracle = opened(own, model, x, call["given"], tick, **how)
         if call["check"]:
@@ -83,6 +107,18 @@ def _sweep(
             _one(recipe, question, estimate, i, place, floor, seed)
             for i, place in enumerate(places)
         ]
+
+
+def _inside(recipe: Recipe) -> Any:
+    """The integrand at layers that goes with the recipe's at the input."""
+    found = INSIDE.get(type(recipe.integrand))
+    if found is None:
+        known = " and ".join(kind.__name__ for kind in INSIDE)
+        raise Unsupported(
+            f"{type(recipe.integrand).__name__} is not known inside a network; along the curve of the "
+            f"input there are {known}. For a straight line of the layer's own leave out path=."
+        )
+    return found
 
 
 def _one(
@@ -103,7 +139,7 @@ def _one(
     norm = each_target(mine.value, lambda p: total(tuple(v.abs() for v in p))).cpu()
     beside = residual.abs() > BESIDE * torch.maximum(error, estimate.rtol * norm)
     note: tuple[str, ...] = ()
-    if bool(beside.any()):
+    if recipe.complete and bool(beside.any()):
         share = ((residual / size).abs() * beside).max()
         note = (
             f"{place.label} is no cut: up to {float(share):.2g} of f(x) - f(baseline) passes beside it, "

@@ -49,8 +49,8 @@ class Seen:
 
 def observe(
     ask: Ask, x: Point, places: Sequence[Place], directions: Sequence[Point]
-) -> tuple[Tensor, list[Seen]]:
-    """Values (T, n) of the target, and what is seen at each place.
+) -> tuple[Tensor, Tensor, list[Seen]]:
+    """Values (T, n) of the target, their derivatives (k, T, n), and what is seen at each place.
 
     Parameters
     ----------
@@ -77,16 +77,17 @@ def observe(
                 values = ask(leaves)
             expect(outputs, places)
         gradients = pulled(values, outputs, places)
-    along = [torch.stack(t) for t in zip(*moved, strict=True)]
-    along = along or [o.new_zeros(0, *o.shape) for o in outputs]
+    rise, *along = [torch.stack(t) for t in zip(*moved, strict=True)] or [
+        o.new_zeros(0, *o.shape) for o in (values, *outputs)
+    ]
     parts = zip(outputs, along, gradients, strict=True)
-    return values.detach(), [Seen(o.detach(), t.detach(), g) for o, t, g in parts]
+    return values.detach(), rise, [Seen(o.detach(), t.detach(), g) for o, t, g in parts]
 
 
 def carried(
     ask: Ask, leaves: Point, direction: Point, places: Sequence[Place]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Values (T, n), the places' outputs in the graph, and their tangents along a direction."""
+    """Values (T, n), the places' outputs in the graph, and the tangents of both along a direction."""
     with forward_ad.dual_level():
         pairs = zip(leaves, direction, strict=True)
         duals = tuple(forward_ad.make_dual(p, d.detach().to(p)) for p, d in pairs)
@@ -97,12 +98,14 @@ def carried(
                 refuse_backward_only(error)
                 raise
         expect(outputs, places)
-        tangents = [forward_ad.unpack_dual(o).tangent for o in outputs]
-        still = [
-            torch.zeros_like(o).detach() if t is None else t.detach().clone()
-            for o, t in zip(outputs, tangents, strict=True)
-        ]
-        return forward_ad.unpack_dual(values).primal, outputs, still
+        tangents = [tangent_of(o) for o in (values, *outputs)]
+        return forward_ad.unpack_dual(values).primal, outputs, tangents
+
+
+def tangent_of(output: Tensor) -> Tensor:
+    """The tangent a dual number carries, apart from it; zeros where it carries none."""
+    found = forward_ad.unpack_dual(output).tangent
+    return torch.zeros_like(output).detach() if found is None else found.detach().clone()
 
 
 @contextmanager
