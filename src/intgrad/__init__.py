@@ -1,6 +1,6 @@
 """Axiomatic attribution of deep networks: which features made the model say so, and how sure that is."""
 
-from intgrad import methods
+from intgrad import inside, methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
 from intgrad.baseline import (
@@ -110,6 +110,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "inside",
     "load_all",
     "methods",
     "save_all",

@@ -1,0 +1,14 @@
+"""What happens between input and output: which neurons made a region of the map."""
+
+from intgrad.inside.prune import Pruning, prune
+from intgrad.inside.pruned_class import ClassPruning, prune_class
+from intgrad.inside.regional import PublishedRule, regional
+
+__all__ = [
+    "ClassPruning",
+    "Pruning",
+    "PublishedRule",
+    "prune",
+    "prune_class",
+    "regional",
+]
