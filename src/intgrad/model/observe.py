@@ -7,6 +7,7 @@ are gone before the backward pass begins.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def carried(
     """Values (T, n), the places' outputs in the graph, and the tangents of both along a direction."""
     with forward_ad.dual_level():
         pairs = zip(leaves, direction, strict=True)
-        duals = tuple(forward_ad.make_dual(p, d.detach().to(p)) for p, d in pairs)
+        duals = tuple(dual(p, d.detach().to(p)) for p, d in pairs)
         with recording(places) as outputs:
             try:
                 values = ask(duals)
@@ -100,6 +101,13 @@ def carried(
         expect(outputs, places)
         tangents = [tangent_of(o) for o in (values, *outputs)]
         return forward_ad.unpack_dual(values).primal, outputs, tangents
+
+
+def dual(point: Tensor, direction: Tensor) -> Tensor:
+    """A dual number; the first of a process makes torch warn of its own scripting."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+        return forward_ad.make_dual(point, direction)
 
 
 def tangent_of(output: Tensor) -> Tensor:
