@@ -151,6 +151,12 @@ def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
 
 def pulled(values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
     """Gradients (T, n, ...) of every value at every place."""
+    for output, place in zip(outputs, places, strict=True):
+        if not output.requires_grad:
+            raise ModelError(
+                f"the layer {place.name!r} does not depend on what moves along the path; expected one "
+                f"behind it."
+            )
     rows = []
     for t, value in enumerate(values):
         keep = t < len(values) - 1
