@@ -48,7 +48,9 @@ def main() -> None:
     net, y = network(), read("t10k-labels-idx1-ubyte.gz", 8).long()
     x = read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28).float() / 255
     for digit in (7, 3):
-        own = x[:HELD][y[:HELD] == digit][:100]  # rank the neurons on pictures the network was shown
+        own = x[:HELD][y[:HELD] == digit][
+            :100
+        ]  # rank the neurons on pictures the network was shown
         recipe = ig.methods.conductance("8", quadrature=ig.GaussLegendre(32, rtol=float("inf")))
         values = recipe(net, own, target=digit).values
         left = ig.inside.prune_class(

@@ -18,8 +18,10 @@ from intgrad.integral import LineIntegral
 from intgrad.integrand import (
     AveragedGradient,
     BareGradient,
+    ChannelGradient,
     DecisionGradient,
     GradientVelocity,
+    RaisedActivation,
     SquaredShares,
     Summed,
 )
@@ -105,6 +107,10 @@ INTEGRANDS = [
     DecisionGradient(),
     SquaredShares(),
     SquaredShares(published=True),
+]
+MAPS = [  # integrands of layers with space: one map for all channels
+    ChannelGradient(),
+    RaisedActivation(),
 ]
 DTYPES = [torch.float64, torch.float32]
 
