@@ -145,7 +145,8 @@ def one_line(said: str) -> str:
 def catalogue() -> Table:
     """The methods, with their papers and costs."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in ("method", "what it is", "paper", "cost a row"):
+    table.add_column("method", no_wrap=True)
+    for head in ("what it is", "paper", "cost a row"):
         table.add_column(head, overflow="fold")
     for name, method in CATALOGUE.items():
         said = " ".join((method.__doc__ or "").split())
