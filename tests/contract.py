@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import intgrad as ig
+from intgrad.activation import ChannelGradient, RaisedActivation
 from intgrad.integral import LineIntegral
 from intgrad.integrand import (
     AveragedGradient,
     BareGradient,
-    ChannelGradient,
     DecisionGradient,
     GradientVelocity,
-    RaisedActivation,
     SquaredShares,
     Summed,
 )

@@ -393,6 +393,45 @@ def test_a_neuron_is_explained_by_its_own_integrated_gradients():
     assert a.targets == ("unit 5 of 1",) * 3
 
 
+def test_what_reaches_the_output_by_way_of_each_neuron_adds_up_both_ways():
+    net, x = gelu_mlp(dtype=D), noise(2, 6, dtype=D)
+    how = {"target": 2, "quadrature": FINE}
+    with untouched(net):
+        ways = [
+            ig.attribute(net, x, integrand=ig.inside.Through(ig.Unit("1", j)), **how)
+            for j in range(16)
+        ]
+    each = torch.stack([sums(a) for a in ways], 1)
+    layer = ig.attribute(net, x, at="1", path=PUSHED, **how)
+    assert torch.allclose(each, layer.values, atol=1e-12)
+    whole = ig.attribute(net, x, **how)
+    assert torch.allclose(sum(a.values for a in ways), whole.values, atol=1e-12)
+    assert ways[0].residual is None
+
+
+def test_a_channel_s_way_is_that_of_all_its_neurons_and_of_every_target():
+    net, x = conv_net(dtype=D), noise(2, 3, 8, 8, dtype=D)
+    channels = [
+        ig.attribute(
+            net, x, target=ig.All(), quadrature=LOOSE, integrand=ig.inside.Through(ig.Unit("4", c))
+        ).values
+        for c in range(8)
+    ]
+    whole = ig.attribute(net, x, target=ig.All(), quadrature=LOOSE)
+    assert torch.allclose(sum(channels), whole.values, atol=1e-12)
+
+
+def test_captum_s_neuron_conductance_is_ours():
+    attr = pytest.importorskip("captum.attr", reason="captum is not installed")
+    net, x = conv_net(dtype=D), noise(2, 3, 8, 8, dtype=D)
+    theirs = attr.NeuronConductance(net, net[4]).attribute(
+        x, (3, 1, 1), target=2, n_steps=16, method="gausslegendre"
+    )
+    unit = ig.inside.Through(ig.Unit("4", (3, 1, 1)))
+    ours = ig.attribute(net, x, target=2, quadrature=LOOSE, integrand=unit)
+    assert torch.allclose(ours.values, theirs, atol=1e-12)
+
+
 def test_axes_that_a_unit_does_not_name_are_added_up():
     net, x = conv_net(dtype=D), noise(2, 3, 8, 8, dtype=D)
     channel = ig.attribute(net, x, target=ig.Unit(net[3], 2), quadrature=LOOSE)
@@ -405,7 +444,10 @@ def test_axes_that_a_unit_does_not_name_are_added_up():
     assert torch.allclose(channel.values, sum(places), atol=1e-12)
 
 
-@pytest.mark.parametrize("part", [ig.Unit("1", (2, 0)), ig.PushedForward(at="embedding")])
+@pytest.mark.parametrize(
+    "part",
+    [ig.Unit("1", (2, 0)), ig.PushedForward(at="embedding"), ig.inside.Through(ig.Unit("1", 2))],
+)
 def test_what_reaches_inside_is_a_value(part):
     check_value(part)
 

@@ -11,16 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from intgrad.activation import ChannelGradient, RaisedActivation
 from intgrad.around import SmoothGrad, SquareGrad, VarGrad
 from intgrad.baseline import Around, Dataset, Gaussian, Zeros
 from intgrad.boundary import Boundary
-from intgrad.integrand import (
-    BareGradient,
-    ChannelGradient,
-    DecisionGradient,
-    RaisedActivation,
-    SquaredShares,
-)
+from intgrad.integrand import BareGradient, DecisionGradient, SquaredShares
 from intgrad.path import (
     Guided,
     Left,

@@ -85,6 +85,31 @@ def observe(
     return values.detach(), rise, [Seen(o.detach(), t.detach(), g) for o, t, g in parts]
 
 
+def through(ask: Ask, x: Point, place: Place, pick: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Values (T, n) of the target, and its gradients (T, n, ...) by way of a part of one place.
+
+    Parameters
+    ----------
+    pick
+        The place's output -> the part of it that counts, a view.
+    """
+    leaves = tuple(p.detach().requires_grad_() for p in x)
+    with torch.enable_grad(), recording((place,)) as outputs:
+        values = ask(leaves)
+    expect(outputs, (place,))
+    (output,) = outputs
+    rows = []
+    for value in values:
+        (gradient,) = pulled(value[None], outputs, (place,), keep=True)
+        part = torch.zeros_like(output)
+        pick(part).copy_(pick(gradient[0]))
+        found = torch.autograd.grad(output, leaves, part, retain_graph=True, allow_unused=True)
+        rows.append(
+            [torch.zeros_like(p) if g is None else g for g, p in zip(found, x, strict=True)]
+        )
+    return [values.detach(), *(torch.stack(g) for g in zip(*rows, strict=True))]
+
+
 def carried(
     ask: Ask, leaves: Point, direction: Point, places: Sequence[Place]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -149,7 +174,9 @@ def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
             )
 
 
-def pulled(values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
+def pulled(
+    values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place], keep: bool = False
+) -> list[Tensor]:
     """Gradients (T, n, ...) of every value at every place."""
     for output, place in zip(outputs, places, strict=True):
         if not output.requires_grad:
@@ -159,8 +186,8 @@ def pulled(values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place]) -
             )
     rows = []
     for t, value in enumerate(values):
-        keep = t < len(values) - 1
-        found = torch.autograd.grad(value.sum(), outputs, retain_graph=keep, allow_unused=True)
+        more = keep or t < len(values) - 1
+        found = torch.autograd.grad(value.sum(), outputs, retain_graph=more, allow_unused=True)
         for g, place in zip(found, places, strict=True):
             if g is None:
                 raise ModelError(

@@ -27,12 +27,14 @@ from intgrad.model.memory import (
     width_for,
     width_for_targets,
 )
-from intgrad.model.observe import Place, Seen, expect, observe, recording
+from intgrad.model.observe import Place, Seen, expect, observe, recording, through
 from intgrad.model.panels import Coverage, in_calls, probe
+from intgrad.model.places import places_of
 from intgrad.model.precision import held
 from intgrad.model.refusals import explain
 from intgrad.model.regions import Regions, around
 from intgrad.model.target import Bound
+from intgrad.model.unit import Unit
 from intgrad.model.watch import Layout
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
@@ -158,6 +160,18 @@ class TorchOracle:
         values, rise, *found = self._in_calls(packed, rows, ask)
         triples = zip(*(iter(found),) * 3, strict=True)
         return values, rise.transpose(1, 2), [Seen(a[0], t, g) for a, t, g in triples]
+
+    def through(self, x: Point, rows: Tensor, unit: Unit) -> Point:
+        """Gradients (T, n, ...) by way of a neuron; see `observe.through`."""
+        (place,) = places_of(self.model, [unit.layer])
+
+        def ask(point: Point, which: Tensor) -> tuple[Tensor, ...]:
+            answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
+            found = through(answer, point, place, unit.of)
+            self.meter.count(which, len(found[0]))
+            return tuple(found)
+
+        return self._in_calls(x, rows, ask)[1:]
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]

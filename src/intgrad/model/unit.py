@@ -45,7 +45,11 @@ class Unit:
 
     def __call__(self, output: Any, rows: Tensor) -> Tensor:
         """The neuron of every row, of the layer's output (n, ...): (n,)."""
-        return entry_of(output, None)[:, *self._places()].reshape(len(rows), -1).sum(1)
+        return self.of(entry_of(output, None)).reshape(len(rows), -1).sum(1)
+
+    def of(self, output: Tensor) -> Tensor:
+        """The neuron's part (n, ...) of the layer's output (n, *layer), a view."""
+        return output[:, *self._places()]
 
     def bind(self, scores: Tensor) -> Bound:
         """Check that the layer's output has such a place.
