@@ -8,7 +8,7 @@ folder that INTGRAD_DATA names: so many pictures of each kind, 20 by default.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -64,9 +64,8 @@ def main() -> None:
         print(f"Skipped: there is no {DATA / 'nets.py'}. Name its folder in INTGRAD_DATA.")
         return
     pictures = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    found = importlib.util.spec_from_file_location("nets", DATA / "nets.py")
-    nets = importlib.util.module_from_spec(found)
-    found.loader.exec_module(nets)
+    sys.path.insert(0, str(DATA))
+    nets = importlib.import_module("nets")
     small = np.load(DATA / "cifar10_test1000" / "cifar10_test1000.npz")["x"][:: 1000 // pictures]
     x = torch.from_numpy(small[:pictures]).permute(0, 3, 1, 2).float() / 255
     compare("CIFAR-10 ResNet-56", Net(*nets.cifar_resnet(56)[:2]), x, "net.layer2")
