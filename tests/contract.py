@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import intgrad as ig
+from intgrad.activation import ChannelGradient, RaisedActivation
 from intgrad.integral import LineIntegral
 from intgrad.integrand import (
     AveragedGradient,
@@ -107,6 +108,10 @@ INTEGRANDS = [
     DecisionGradient(),
     SquaredShares(),
     SquaredShares(published=True),
+]
+MAPS = [  # integrands of layers with space: one map for all channels
+    ChannelGradient(),
+    RaisedActivation(),
 ]
 DTYPES = [torch.float64, torch.float32]
 

@@ -17,6 +17,7 @@ from contract import (
     DATA_PATHS,
     DTYPES,
     INTEGRANDS,
+    MAPS,
     MASKED,
     MODEL_BASELINES,
     PATHS,
@@ -53,7 +54,7 @@ RECIPE_PARTS = [
     *(("path", p) for p in (*PATHS, *MASKED)),
     *(("baseline", p) for p in (*BASELINES, *TOKEN_BASELINES, *MODEL_BASELINES)),
     *(("quadrature", p) for p in (*QUADRATURES, *SAMPLERS, *PIECEWISE, *STEPPED, *POINTS)),
-    *(("integrand", p) for p in INTEGRANDS),
+    *(("integrand", p) for p in (*INTEGRANDS, *MAPS)),
 ]
 VALUES = [part for _, part in RECIPE_PARTS] + [t for t, _ in TARGETS if is_dataclass(t)]
 VALUES += [*DATA_BASELINES, *DATA_PATHS]

@@ -13,10 +13,10 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
-def run(name: str, *arguments: object, where: Path, data: Path) -> str:
+def run(name: str, *arguments: object, where: Path, data: Path, flags: tuple[str, ...] = ()) -> str:
     """The output of an example that ran without an error or a word on stderr."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
+        [sys.executable, "-W", "error", *flags, EXAMPLES / name, *map(str, arguments)],
         cwd=where,
         env={**os.environ, "INTGRAD_DATA": str(data), "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -42,7 +42,10 @@ def test_the_table_example_converges_and_names_its_columns(tmp_path: Path) -> No
     assert "NOT" not in said
 
 
-@pytest.mark.parametrize("name", ["photo.py", "question.py"])
+OPTIONAL = ["photo.py", "question.py", "regional_pruning.py", "class_pruning.py"]
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
 def test_without_data_an_example_says_so(name: str, tmp_path: Path) -> None:
     said = run(name, where=tmp_path, data=tmp_path / "none")
     assert said.startswith("Skipped: there is no ")
@@ -65,3 +68,26 @@ def test_the_question_example_prints_words_with_their_errors(data: Path, tmp_pat
     assert "galileo" in said.lower()
     assert said.count("converged") == 4
     assert "NOT" not in said
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_regional_example_takes_the_box_away_first(data: Path, tmp_path: Path) -> None:
+    theirs = ("-W", "ignore::ResourceWarning")  # the loaders beside the data leave a file open
+    said = run("regional_pruning.py", 1, where=tmp_path, data=data, flags=theirs)
+    assert said.count("ranked by") == 6
+    whole, pruned = (line.split() for line in said.split("ranked by the box")[1].splitlines()[2:4])
+    assert (whole[0], pruned[0]) == ("0.0%", "1.0%")
+    assert float(pruned[1]) < 0 < float(whole[1])
+    assert "nan" not in said
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_class_example_loses_the_digit_and_keeps_it(data: Path, tmp_path: Path) -> None:
+    said = run("class_pruning.py", 100, where=tmp_path, data=data)
+    eight = [line.split() for line in said.splitlines() if line.split()[:1] == ["8"]]
+    assert len(eight) == 2
+    for _, top, _, bottom, _, chance, _ in eight:
+        assert float(top) < 0.1 < 0.9 < float(bottom)
+        assert float(chance) > 0.9

@@ -1,6 +1,6 @@
 """Axiomatic attribution of deep networks: which features made the model say so, and how sure that is."""
 
-from intgrad import methods
+from intgrad import inside, methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
 from intgrad.baseline import (
@@ -28,7 +28,7 @@ from intgrad.errors import (
 )
 from intgrad.interactions import Interactions, interactions, softened
 from intgrad.laboratory import BaselineReport, baseline_report
-from intgrad.model import All, Logit, LogProbability, Margin, Probability
+from intgrad.model import All, Logit, LogProbability, Margin, Probability, Unit
 from intgrad.path import (
     Anchored,
     Guided,
@@ -112,10 +112,12 @@ __all__ = [
     "ToleranceRaised",
     "Trapezoid",
     "Uniform",
+    "Unit",
     "Unsupported",
     "Zeros",
     "attribute",
     "baseline_report",
+    "inside",
     "interactions",
     "load_all",
     "methods",

@@ -56,4 +56,9 @@ AXIOMS: dict[str, Axioms] = {
     "gradient_x_input": Axioms("homogeneous models"),
     "saliency": Axioms(NO, positive="where x is not negative"),
     "mean_gradient": Axioms(NO, positive="where x is not below the baseline"),
+    "layer_ig": Axioms("if the layer is a cut", invariant="of what follows", positive=NO),
+    "conductance": Axioms("if the layer is a cut", invariant="but for the layer", positive=NO),
+    "internal_influence": Axioms(NO, invariant="but for the layer", positive=NO),
+    "grad_cam": Axioms(NO, dummy=NO, invariant="of what follows", positive=NO),
+    "layer_cam": Axioms(NO, linear=NO, invariant="of what follows", positive=NO),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from intgrad.certificate import report_convergence
 from intgrad.errors import Unsupported
 from intgrad.layers import conductance
 from intgrad.model.bound import Pinned
+from intgrad.model.places import places_of
 from intgrad.path import PushedForward
 from intgrad.question import ask, opened, pinned
 from intgrad.recipe import Recipe
@@ -31,7 +32,9 @@ HELD = 1 << 27  # numbers of noisy copies' values that are held at a time
 def members(recipe: Recipe) -> Several | None:
     """How to answer a recipe that is several questions; None for one that is not."""
     if isinstance(recipe.path, PushedForward):
-        return partial(conductance, recipe)
+        return partial(_within, recipe)
+    if isinstance(recipe.at, list | tuple):
+        return partial(each_layer, recipe)
     if recipe.around is not None:
         return partial(shaken, recipe)
     if len(parts := parts_of(recipe.baseline)) > 1 or isinstance(recipe.baseline, list):
@@ -41,15 +44,43 @@ def members(recipe: Recipe) -> Several | None:
 
 def answer(recipe: Recipe, model: Any, x: Any, **call: Any) -> Attribution:
     """One member's answer, of which nobody is warned."""
-    call["strict"] = None
-    several = members(recipe)
-    return several(model, x, **call) if several else ask(recipe, model, x, **call)
+    return explained(recipe, model, x, **{**call, "strict": None})
 
 
 def told(found: Attribution, strict: bool | None) -> Attribution:
     """The answer, and a warning of its rows that have not converged."""
     if strict is not None:
         report_convergence([found], strict)
+    return found
+
+
+# ------------------------------------------------------------------------------ several layers
+
+
+def _within(recipe: Recipe, model: Any, x: Any, **call: Any) -> Any:
+    """Layers along the curve of the input; the input itself is the first of them."""
+    if isinstance(recipe.at, str) and recipe.at == "input":
+        return explained(recipe.but(path=recipe.path.of), model, x, **call)
+    return conductance(recipe, model, x, **call)
+
+
+def explained(recipe: Recipe, model: Any, x: Any, **call: Any) -> Any:
+    """The answer, however many questions it is."""
+    several = members(recipe) or partial(ask, recipe)
+    return several(model, x, **call)
+
+
+def each_layer(
+    recipe: Recipe, model: Any, x: Any, *, strict: bool | None, **call: Any
+) -> Mapping[str, Attribution]:
+    """Every layer along a straight line of its own: a sweep each."""
+    found = {}
+    for at, place in zip(recipe.at, places_of(model, recipe.at), strict=True):
+        name = at if isinstance(at, str) else place.label
+        found[name] = answer(recipe.but(at=at), model, x, **call)
+        call["check"] = False  # the model has been looked at
+    if strict is not None:
+        report_convergence(list(found.values()), strict)
     return found
 
 

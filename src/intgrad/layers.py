@@ -1,4 +1,4 @@
-"""Layers explained along the curve of the input: conductance, all of them in one sweep."""
+"""Layers explained along the curve of the input: conductance, influence, all layers in one sweep."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from intgrad._types import Point, each_target, total
+from intgrad._types import Point, each_target, magnitude, total
 from intgrad.attribution import Attribution
+from intgrad.begin import beginning
 from intgrad.caller import bar, calm
-from intgrad.certificate import certify, report_convergence
-from intgrad.integrand import NodeWork
+from intgrad.certificate import Question, certify, report_convergence
+from intgrad.errors import Unsupported
+from intgrad.integral import LineIntegral
+from intgrad.integrand import BareGradient, GradientVelocity, NodeWork
 from intgrad.model.checks import refuse_training
 from intgrad.model.observe import Place
 from intgrad.model.oracle import Oracle, ability
 from intgrad.model.places import places_of
-from intgrad.quadrature.rule import Estimate
+from intgrad.quadrature.rule import Estimate, relative
 from intgrad.quadrature.tolerance import reachable
 from intgrad.question import opened, prepare
 from intgrad.recipe import Recipe
@@ -38,10 +41,28 @@ class Conductance:
 
     def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
         """Contributions, one tensor a place."""
-        _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
+        _, _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
         return tuple(s.gradient * s.tangents for s in seen)
 
 
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """The gradient alone at every place: one tensor (T, n, *layer) each. Never complete."""
+
+    places: tuple[Place, ...]
+    unit: ClassVar[str] = "node"
+    complete: ClassVar[bool] = False
+
+    def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
+        """Contributions, one tensor a place."""
+        _, _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, ())
+        return tuple(s.gradient for s in seen)
+
+
+INSIDE = {GradientVelocity: Conductance, BareGradient: Influence}  # at the input -> at its layers
+
+
+@torch.inference_mode(False)
 def conductance(
     recipe: Recipe, model: Any, x: Any, *, strict: bool | None, **call: Any
 ) -> Attribution | Mapping[str, Attribution]:
@@ -53,21 +74,39 @@ def conductance(
         The second where ``at=`` is a list, or ``"all"``.
     """
     places = places_of(model, recipe.at)
-    found = _sweep(recipe, places, model, x, call)
+    swept = sweep(recipe, _inside(recipe)(tuple(places)), model, x, call, len(places))
+    found = [certified(recipe, swept, i, place) for i, place in enumerate(places)]
     if strict is not None:
         report_convergence(found, strict)
     if isinstance(recipe.at, str | nn.Module) and recipe.at != "all" and len(found) == 1:
         return found[0]
-    return {p.label: a for p, a in zip(places, found, strict=True)}
+    return {_key(recipe.at, i, p): found[i] for i, p in enumerate(places)}
 
 
-def _sweep(
-    recipe: Recipe, places: Sequence[Place], model: Any, x: Any, call: dict[str, Any]
-) -> list[Attribution]:
+def _key(at: Any, i: int, place: Place) -> str:
+    """A layer as it was named."""
+    several = isinstance(at, Sequence) and not isinstance(at, str)
+    return at[i] if several and isinstance(at[i], str) else place.label
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One pass along the curves: what was asked, what came out, what rounding does to it."""
+
+    question: Question
+    estimate: Estimate
+    floor: Tensor
+    seed: int
+
+
+def sweep(
+    recipe: Recipe, integrand: Any, model: Any, x: Any, call: dict[str, Any], answers: int
+) -> Sweep:
+    """Integrate along the path of the input; the first `answers` parts are each held to rtol."""
     how = {k: call[k] for k in ("width", "differentiable", "dtype")}
-    seed = call["seed"]
-    path = recipe.path
-    own = recipe.but(at=path.at, path=path.of, integrand=Conductance(tuple(places)))
+    path, seed = recipe.path, call["seed"]
+    own = recipe.but(at=path.at, path=path.of, integrand=integrand)
+    own = own.but(baseline=beginning(own))
     with calm(model, how["differentiable"]), bar(call["progress"]) as tick:
         oracle = opened(own, model, x, call["given"], tick, **how)
         if call["check"]:
@@ -76,40 +115,62 @@ def _sweep(
         # every layer has its own sum to f(x) - f(baseline); all of them together have none
         each = replace(question.integral, gain=None, gains=None)
         question = replace(question, integral=each)
-        rule = reachable(own.quadrature, question.integral.dtype)
-        estimate = rule(question.integral)
-        floor = question.integral.floor(estimate.value)
-        return [
-            _one(recipe, question, estimate, i, place, floor, seed)
-            for i, place in enumerate(places)
-        ]
+        estimate = to_each(reachable(own.quadrature, each.dtype), each, answers)
+        return Sweep(question, estimate, each.floor(estimate.value), seed)
 
 
-def _one(
-    recipe: Recipe,
-    question: Any,
-    estimate: Estimate,
-    i: int,
-    place: Place,
-    floor: Tensor,
-    seed: int,
+def to_each(rule: Any, integral: LineIntegral, answers: int) -> Estimate:
+    """The rule's estimate; once more and finer, where all is within its tolerance but one part not."""
+    done = rule(integral)
+    if done.error_map is None or not hasattr(rule, "max_evaluations"):
+        return done
+    met = float(relative(done.value, done.error_map).max()) <= done.rtol
+    parts = zip(done.value[:answers], done.error_map[:answers], strict=True)
+    worst = max(float(relative((v,), (e,)).max()) for v, e in parts) / done.rtol
+    if not met or not 1 < worst < torch.inf:
+        return done
+    return replace(replace(rule, rtol=0.9 * rule.rtol / worst)(integral), rtol=done.rtol)
+
+
+def _inside(recipe: Recipe) -> Any:
+    """The integrand at layers that goes with the recipe's at the input."""
+    found = INSIDE.get(type(recipe.integrand))
+    if found is None:
+        known = " and ".join(kind.__name__ for kind in INSIDE)
+        raise Unsupported(
+            f"{type(recipe.integrand).__name__} is not known inside a network; along the curve of the "
+            f"input there are {known}. For a straight line of the layer's own leave out path=."
+        )
+    return found
+
+
+def certified(
+    recipe: Recipe, swept: Sweep, i: int, place: Place, of: str = "f(x) - f(baseline)"
 ) -> Attribution:
-    """The certificate of one layer: its own sum, its own error; the cost is that of the sweep."""
+    """The certificate of one part: its own sum, its own error; the cost is that of the sweep."""
+    question, estimate = swept.question, swept.estimate
     wrong = None if estimate.error_map is None else (estimate.error_map[i],)
     mine = replace(estimate, value=(estimate.value[i],), error_map=wrong)
-    residual = each_target(mine.value, total).cpu() - question.gain.cpu()
-    size = question.gain.abs().cpu().clamp(min=1e-300)
-    error = torch.zeros_like(residual) if wrong is None else each_target(wrong, total).cpu()
-    norm = each_target(mine.value, lambda p: total(tuple(v.abs() for v in p))).cpu()
-    beside = residual.abs() > BESIDE * torch.maximum(error, estimate.rtol * norm)
-    note: tuple[str, ...] = ()
-    if bool(beside.any()):
-        share = ((residual / size).abs() * beside).max()
-        note = (
-            f"{place.label} is no cut: up to {float(share):.2g} of f(x) - f(baseline) passes beside it, "
-            f"and its values do not add up to it",
-        )
+    note = _beside(mine, question.gain.cpu(), place, of) if recipe.complete else ()
     named = recipe.but(at=place.label)
-    found = certify(named, question, mine, seed, None, floor=floor, complete=not note)
+    how = {"floor": swept.floor, "complete": not note}
+    found = certify(named, question, mine, swept.seed, None, **how)
     run = replace(found.run, at=place.label, notes=(*found.run.notes, *note))
     return replace(found, recipe=named.but(baseline=found.recipe.baseline), run=run)
+
+
+def _beside(mine: Estimate, gain: Tensor, place: Place, of: str) -> tuple[str, ...]:
+    """What to say where the values are further from their sum than their error explains."""
+    residual = each_target(mine.value, total).cpu() - gain
+    norm = each_target(mine.value, magnitude).cpu()
+    error = torch.zeros_like(residual)
+    if mine.error_map is not None:
+        error = each_target(mine.error_map, total).cpu()
+    beside = residual.abs() > BESIDE * torch.maximum(error, mine.rtol * norm)
+    if not bool(beside.any()):
+        return ()
+    share = ((residual / gain.abs().clamp(min=1e-300)).abs() * beside).max()
+    return (
+        f"{place.label} is no cut: up to {float(share):.2g} of {of} passes beside it, "
+        f"and its values do not add up to it",
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from intgrad.activation import ChannelGradient, RaisedActivation
 from intgrad.around import SmoothGrad, SquareGrad, VarGrad
 from intgrad.baseline import Around, Dataset, Gaussian, Zeros
 from intgrad.boundary import Boundary
@@ -21,6 +22,7 @@ from intgrad.path import (
     Guided,
     Left,
     Permutation,
+    PushedForward,
     ScaleSpace,
     Sequential,
     Spectral,
@@ -268,6 +270,59 @@ def mean_gradient(baseline: Any = None, quadrature: Any = Automatic(), at: Any =
     return Recipe("mean_gradient", baseline, Straight(), quadrature, BareGradient(), at)
 
 
+def layer_ig(at: Any = "input", baseline: Any = None, quadrature: Any = Automatic()) -> Recipe:
+    """Integrated gradients of a layer, along a straight line in the layer's own units.
+
+    Complete where the layer is a cut. `at` names one layer, or a list of them: {name: attribution}.
+    Cost: the nodes of the quadrature, for every layer. Along the curve of the input it is
+    `conductance`; both agree where what lies before the layer is affine.
+    """
+    return Recipe("layer_ig", baseline, Straight(), quadrature, at=at)
+
+
+def conductance(at: Any = "input", baseline: Any = None, quadrature: Any = Automatic()) -> Recipe:
+    """What went through each neuron of a layer, while the input goes from baseline to x.
+
+    Complete where the layer is a cut. `at` names one layer, or a list of them, or is ``"all"``:
+    {name: attribution}, from one sweep. Cost: the nodes of the quadrature, each with a pass in forward
+    mode.
+    Dhamdhere, Sundararajan, Yan 2018, "How important is a neuron?", arXiv:1805.12233.
+    """
+    return Recipe("conductance", baseline, PushedForward(), quadrature, at=at)
+
+
+def internal_influence(
+    at: Any = "input", baseline: Any = None, quadrature: Any = Automatic()
+) -> Recipe:
+    """The gradient at each neuron of a layer, averaged while the input goes from baseline to x.
+
+    A sensitivity, not a share of the output, so there is no completeness. `at` as in `conductance`.
+    Cost: the nodes of the quadrature.
+    Leino, Sen, Datta, Fredrikson, Li 2018, "Influence-Directed Explanations for Deep Convolutional
+    Networks", arXiv:1802.03788.
+    """
+    path = PushedForward()
+    return Recipe("internal_influence", baseline, path, quadrature, BareGradient(), at)
+
+
+def grad_cam(at: Any = "input") -> Recipe:
+    """A coarse map of a convolution's channels, each weighed by its mean gradient at x.
+
+    Values (rows, 1, *space), with their sign: the ReLU of the paper is for display. Cost: one gradient.
+    Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, "Grad-CAM", arXiv:1610.02391.
+    """
+    return Recipe("grad_cam", Zeros(), Straight(), At(1.0), ChannelGradient(), at)
+
+
+def layer_cam(at: Any = "input") -> Recipe:
+    """A map of a convolution's activations, each weighed by its own gradient where that is above 0.
+
+    Values (rows, 1, *space). Cost: one gradient.
+    Jiang, Zhang, Hou, Cheng, Wei 2021, "LayerCAM", doi:10.1109/TIP.2021.3089943.
+    """
+    return Recipe("layer_cam", Zeros(), Straight(), At(1.0), RaisedActivation(), at)
+
+
 CATALOGUE: dict[str, Callable[..., Recipe]] = {
     method.__name__: method
     for method in (
@@ -291,5 +346,10 @@ CATALOGUE: dict[str, Callable[..., Recipe]] = {
         gradient_x_input,
         saliency,
         mean_gradient,
+        layer_ig,
+        conductance,
+        internal_influence,
+        grad_cam,
+        layer_cam,
     )
 }

@@ -22,6 +22,7 @@ from intgrad.model.bound import Pinned
 from intgrad.model.checks import refuse_impure, refuse_training
 from intgrad.model.cost import Meter
 from intgrad.model.location import locate
+from intgrad.model.places import places_of
 from intgrad.model.precision import as_dtype, cast, refuse_casts
 from intgrad.model.refusals import row_extras
 from intgrad.model.target import as_target, reader
@@ -86,10 +87,19 @@ def opened(
     return TorchOracle(model, raw, structure, extras, location, meter, *asked)
 
 
+def read_by(oracle: TorchOracle, target: Any) -> Any:
+    """The target, and where it is a neuron, the oracle told to answer with its layer's output."""
+    wanted = as_target(target)
+    layer = getattr(getattr(wanted, "wanted", wanted), "layer", None)
+    if layer is not None:
+        (oracle.inner,) = places_of(oracle.model, [layer])
+    return wanted
+
+
 def pinned(oracle: TorchOracle, target: Any) -> tuple[Pinned, Tensor]:
     """The target bound to the model's answer at x, and its values there (T, rows)."""
     every = torch.arange(oracle.raw[0].shape[0])
-    wanted = as_target(target)
+    wanted = read_by(oracle, target)
     _, scores = oracle.read(oracle.raw, every, reader(wanted))
     bound = wanted.bind(scores)
     output = bound.of(scores, every)
@@ -99,7 +109,7 @@ def pinned(oracle: TorchOracle, target: Any) -> tuple[Pinned, Tensor]:
 def prepare(recipe: Recipe, oracle: TorchOracle, target: Any, seed: int, check: bool) -> Question:
     """Run the model at x, bind the target, draw the curves, check the model."""
     every = torch.arange(oracle.raw[0].shape[0])
-    wanted = as_target(target)
+    wanted = read_by(oracle, target)
     read = reader(wanted)
     x, scores = oracle.read(oracle.raw, every, read)
     if check and oracle.dtype is not None:

@@ -3,6 +3,7 @@
 from intgrad.model.oracle import Oracle
 from intgrad.model.target import All, Logit, LogProbability, Margin, Probability, Target
 from intgrad.model.torch_oracle import TorchOracle
+from intgrad.model.unit import Unit
 
 __all__ = [
     "All",
@@ -13,4 +14,5 @@ __all__ = [
     "Probability",
     "Target",
     "TorchOracle",
+    "Unit",
 ]

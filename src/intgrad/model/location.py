@@ -76,7 +76,9 @@ class Location:
     @contextmanager
     def _hook(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
         assert self.module is not None
-        handle = self.module.register_forward_hook(lambda module, args, out: _swap(out, change))
+        exchange = lambda module, args, out: _swap(out, change)  # noqa: E731
+        # before all others, so that whoever watches this layer sees what it was exchanged for
+        handle = self.module.register_forward_hook(exchange, prepend=True)
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ are gone before the backward pass begins.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ class Seen:
 
 def observe(
     ask: Ask, x: Point, places: Sequence[Place], directions: Sequence[Point]
-) -> tuple[Tensor, list[Seen]]:
-    """Values (T, n) of the target, and what is seen at each place.
+) -> tuple[Tensor, Tensor, list[Seen]]:
+    """Values (T, n) of the target, their derivatives (k, T, n), and what is seen at each place.
 
     Parameters
     ----------
@@ -77,19 +78,45 @@ def observe(
                 values = ask(leaves)
             expect(outputs, places)
         gradients = pulled(values, outputs, places)
-    along = [torch.stack(t) for t in zip(*moved, strict=True)]
-    along = along or [o.new_zeros(0, *o.shape) for o in outputs]
+    rise, *along = [torch.stack(t) for t in zip(*moved, strict=True)] or [
+        o.new_zeros(0, *o.shape) for o in (values, *outputs)
+    ]
     parts = zip(outputs, along, gradients, strict=True)
-    return values.detach(), [Seen(o.detach(), t.detach(), g) for o, t, g in parts]
+    return values.detach(), rise, [Seen(o.detach(), t.detach(), g) for o, t, g in parts]
+
+
+def through(ask: Ask, x: Point, place: Place, pick: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Values (T, n) of the target, and its gradients (T, n, ...) by way of a part of one place.
+
+    Parameters
+    ----------
+    pick
+        The place's output -> the part of it that counts, a view.
+    """
+    leaves = tuple(p.detach().requires_grad_() for p in x)
+    with torch.enable_grad(), recording((place,)) as outputs:
+        values = ask(leaves)
+    expect(outputs, (place,))
+    (output,) = outputs
+    rows = []
+    for value in values:
+        (gradient,) = pulled(value[None], outputs, (place,), keep=True)
+        part = torch.zeros_like(output)
+        pick(part).copy_(pick(gradient[0]))
+        found = torch.autograd.grad(output, leaves, part, retain_graph=True, allow_unused=True)
+        rows.append(
+            [torch.zeros_like(p) if g is None else g for g, p in zip(found, x, strict=True)]
+        )
+    return [values.detach(), *(torch.stack(g) for g in zip(*rows, strict=True))]
 
 
 def carried(
     ask: Ask, leaves: Point, direction: Point, places: Sequence[Place]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Values (T, n), the places' outputs in the graph, and their tangents along a direction."""
+    """Values (T, n), the places' outputs in the graph, and the tangents of both along a direction."""
     with forward_ad.dual_level():
         pairs = zip(leaves, direction, strict=True)
-        duals = tuple(forward_ad.make_dual(p, d.detach().to(p)) for p, d in pairs)
+        duals = tuple(dual(p, d.detach().to(p)) for p, d in pairs)
         with recording(places) as outputs:
             try:
                 values = ask(duals)
@@ -97,12 +124,21 @@ def carried(
                 refuse_backward_only(error)
                 raise
         expect(outputs, places)
-        tangents = [forward_ad.unpack_dual(o).tangent for o in outputs]
-        still = [
-            torch.zeros_like(o).detach() if t is None else t.detach().clone()
-            for o, t in zip(outputs, tangents, strict=True)
-        ]
-        return forward_ad.unpack_dual(values).primal, outputs, still
+        tangents = [tangent_of(o) for o in (values, *outputs)]
+        return forward_ad.unpack_dual(values).primal, outputs, tangents
+
+
+def dual(point: Tensor, direction: Tensor) -> Tensor:
+    """A dual number; the first of a process makes torch warn of its own scripting."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+        return forward_ad.make_dual(point, direction)
+
+
+def tangent_of(output: Tensor) -> Tensor:
+    """The tangent a dual number carries, apart from it; zeros where it carries none."""
+    found = forward_ad.unpack_dual(output).tangent
+    return torch.zeros_like(output).detach() if found is None else found.detach().clone()
 
 
 @contextmanager
@@ -138,12 +174,20 @@ def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
             )
 
 
-def pulled(values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place]) -> list[Tensor]:
+def pulled(
+    values: Tensor, outputs: Sequence[Tensor], places: Sequence[Place], keep: bool = False
+) -> list[Tensor]:
     """Gradients (T, n, ...) of every value at every place."""
+    for output, place in zip(outputs, places, strict=True):
+        if not output.requires_grad:
+            raise ModelError(
+                f"the layer {place.name!r} does not depend on what moves along the path; expected one "
+                f"behind it."
+            )
     rows = []
     for t, value in enumerate(values):
-        keep = t < len(values) - 1
-        found = torch.autograd.grad(value.sum(), outputs, retain_graph=keep, allow_unused=True)
+        more = keep or t < len(values) - 1
+        found = torch.autograd.grad(value.sum(), outputs, retain_graph=more, allow_unused=True)
         for g, place in zip(found, places, strict=True):
             if g is None:
                 raise ModelError(

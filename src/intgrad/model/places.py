@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from intgrad.errors import InputError
+from intgrad.errors import InputError, Unsupported
 from intgrad.model.location import locate
 from intgrad.model.observe import Place
 
@@ -27,11 +27,15 @@ def places_of(model: Any, at: Any) -> list[Place]:
     ------
     InputError
         No such module; the nearest names are offered.
+    Unsupported
+        A compiled model, whose inner layers hooks do not reach.
     """
     if not isinstance(model, nn.Module):
         raise InputError(
             f"layers are those of an nn.Module; the model is a {type(model).__name__}. Pass the module."
         )
+    if hasattr(model, "_orig_mod"):
+        raise Unsupported("layers inside a compiled model cannot be reached; pass model._orig_mod.")
     if isinstance(at, str) and at == "all":
         leaves = [(n, m) for n, m in model.named_modules() if n and not any(m.children())]
         return [Place(n, m) for n, m in leaves]

@@ -220,6 +220,8 @@ def _is_target(item: object) -> bool:
 
 
 def _of_list(item: object) -> Any:
+    if hasattr(item, "layer"):
+        raise TargetError(f"{item!r} reads a layer and not the output: explain it alone.")
     if _is_target(item):
         return as_target(item)
     raise TargetError(

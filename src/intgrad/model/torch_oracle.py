@@ -28,12 +28,14 @@ from intgrad.model.memory import (
     width_for,
     width_for_targets,
 )
-from intgrad.model.observe import Place, Seen, observe
+from intgrad.model.observe import Place, Seen, expect, observe, recording, through
 from intgrad.model.panels import Coverage, in_calls, probe
+from intgrad.model.places import places_of
 from intgrad.model.precision import held
 from intgrad.model.refusals import explain
 from intgrad.model.regions import Regions, around
 from intgrad.model.target import Bound
+from intgrad.model.unit import Unit
 from intgrad.model.watch import Layout
 
 Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
@@ -58,6 +60,8 @@ class TorchOracle:
         What the certificate should say of how it was asked.
     twice
         Whether second derivatives will be wanted: a compiled model then runs as what it was made of.
+    inner
+        The layer whose output stands for the model's, where the target is a neuron.
     """
 
     model: Callable[..., Any]
@@ -72,6 +76,7 @@ class TorchOracle:
     bound: Bound | None = None
     features: Point = ()
     notes: list[str] = field(default_factory=list)
+    inner: Place | None = None
     width: int = field(init=False)
     padded: bool = field(init=False)
     copies: bool = field(init=False, default=False)
@@ -146,24 +151,36 @@ class TorchOracle:
 
     def observe(
         self, x: Point, rows: Tensor, places: Sequence[Place], directions: Sequence[Point]
-    ) -> tuple[Tensor, list[Seen]]:
-        """Values (T, n), and what is seen at each place; see `observe`."""
+    ) -> tuple[Tensor, Tensor, list[Seen]]:
+        """Values (T, n), their derivatives (k, T, n), what is seen at each place; see `observe`."""
         size, k = len(x), len(directions)
 
         def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
             point, *ways = (packed[i * size : (i + 1) * size] for i in range(k + 1))
             answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
-            values, seen = observe(answer, point, places, ways)
+            values, rise, seen = observe(answer, point, places, ways)
             self.meter.count(which, len(values))
             for _ in ways:
                 self.meter.tangent(which)
             parts = ((s.activation[None], s.tangents, s.gradient) for s in seen)
-            return values, *(tensor for part in parts for tensor in part)
+            return values, rise.transpose(1, 2), *(tensor for part in parts for tensor in part)
 
         packed = sum((tuple(d) for d in directions), tuple(x))
-        values, *found = self._in_calls(packed, rows, ask)
+        values, rise, *found = self._in_calls(packed, rows, ask)
         triples = zip(*(iter(found),) * 3, strict=True)
-        return values, [Seen(a[0], t, g) for a, t, g in triples]
+        return values, rise.transpose(1, 2), [Seen(a[0], t, g) for a, t, g in triples]
+
+    def through(self, x: Point, rows: Tensor, unit: Unit) -> Point:
+        """Gradients (T, n, ...) by way of a neuron; see `observe.through`."""
+        (place,) = places_of(self.model, [unit.layer])
+
+        def ask(point: Point, which: Tensor) -> tuple[Tensor, ...]:
+            answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
+            found = through(answer, point, place, unit.of)
+            self.meter.count(which, len(found[0]))
+            return tuple(found)
+
+        return self._in_calls(x, rows, ask)[1:]
 
     def hvp(
         self, x: Point, rows: Tensor, velocity: Point, read: Callable[[Tensor], Tensor], mix: Tensor
@@ -281,11 +298,12 @@ class TorchOracle:
     def _call(self, x: Point, rows: Tensor, clone: bool = False) -> Any:
         args, named = self._arguments(tuple(p.clone() for p in x) if clone else x, rows)
         try:
-            if self.held is None:
-                return self._as_is()(*args, **named)
-            assert isinstance(self.model, nn.Module)
-            # tied tensors are held under every name, so that torch need not look for ties each time
-            return functional_call(self.model, self.held, args, named, tie_weights=False)
+            if self.inner is None:
+                return self._run(args, named)
+            with recording((self.inner,)) as seen:
+                self._run(args, named)
+            expect(seen, (self.inner,))
+            return seen[0]
         except IntgradError:
             raise
         except Exception as error:
@@ -295,6 +313,13 @@ class TorchOracle:
                 self.copies = True  # the model writes into its input: hand it copies from now on
                 return self._call(x, rows, clone=True)
             raise ModelError(explain(error, self, x, rows)) from error
+
+    def _run(self, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:
+        if self.held is None:
+            return self._as_is()(*args, **named)
+        assert isinstance(self.model, nn.Module)
+        # tied tensors are held under every name, so that torch need not look for ties each time
+        return functional_call(self.model, self.held, args, named, tie_weights=False)
 
     def _as_is(self) -> Callable[..., Any]:
         """The model; what a compiled one was made of, where its backward must run more than once."""
