@@ -40,7 +40,7 @@ class Pruning:
 
     @property
     def total(self) -> Tensor:
-        """Inside and outside together: f(x) - f(baseline) of what is left, (rows, s)."""
+        """Inside and outside together: f(x) - f(baseline) of what is left, to the rule's error."""
         return self.inside + self.outside
 
     def table(self) -> str:
