@@ -234,7 +234,7 @@ def test_whole_numbers_are_not_shaken():
     embed = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)).eval()
     ids = torch.tensor([[1, 2, 3]])
     of = ig.methods.integrated_gradients(ig.MaskToken(0), at="embedding")
-    with pytest.raises(ig.Unsupported, match="no neighbours"):
+    with pytest.raises(ig.Unsupported, match="whole numbers"):
         ig.methods.smooth_grad(of)(embed, ids, target=0)
 
 

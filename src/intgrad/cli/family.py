@@ -15,7 +15,15 @@ from intgrad.methods import CATALOGUE
 
 Reasons = tuple[tuple[Callable[[ig.Recipe], bool], str], ...]
 
+LAYERED = ("layer_ig", "conductance", "internal_influence", "grad_cam", "layer_cam")
+LAYER: Reasons = (
+    (
+        lambda r: r.name in LAYERED,
+        "explains a layer, which only Python can name: ig.methods, with at= the layer",
+    ),
+)
 NOT_FOR_PICTURES: Reasons = (
+    *LAYER,
     (lambda r: r.at != "input", "goes from word to word, and a picture has none"),
     (
         lambda r: isinstance(r.path, ig.Sequential | ig.Permutation),
@@ -23,6 +31,7 @@ NOT_FOR_PICTURES: Reasons = (
     ),
 )
 NOT_FOR_TEXTS: Reasons = (
+    *LAYER,
     (
         lambda r: r.around is not None or isinstance(r.baseline, ig.Around),
         "adds noise to its input, and a text is made of whole numbers, which take none",
