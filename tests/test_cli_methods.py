@@ -169,7 +169,8 @@ def test_a_method_explains_a_picture_or_says_why_not(
 
 def test_most_methods_are_for_pictures() -> None:
     refused = {name for name in CATALOGUE if family.why_not(name, True) is not None}
-    assert refused <= {"sequential_ig", "discretized_ig", "occlusion", "shapley_path"}
+    words = {"sequential_ig", "discretized_ig", "occlusion", "shapley_path"}
+    assert refused <= {*words, *family.LAYERED}
 
 
 def test_without_a_name_it_is_integrated_gradients(command: Command, here: Path) -> None:
