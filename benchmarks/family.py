@@ -6,11 +6,16 @@
     python benchmarks/family.py --smoke                    # all of it, tiny
 
 The probability of the predicted class is explained, in float32 on one thread, on photos of 224 x 224
-pixels of [0, 1], from black where a method has a baseline. Insertion and deletion are areas under
-25 steps, and are taken twice: with a black picture for what is absent, and with the photo blurred
-(sigma 10). What explains by a black baseline is flattered by the first, what explains by blur by the
-second. Maps are summed over colours with their sign; sensitivities by absolute value
-(lab/maps.py says which). AUTVC is of magnitudes, and low is smooth.
+pixels of [0, 1], from black where a method has a baseline. Maps are summed over colours with their
+sign; sensitivities by absolute value (lab/maps.py says which). Insertion, deletion and their
+difference (DiffID) are taken three times:
+
+    black       pixel by pixel, black for what is absent; flatters what explains from black
+    blocks      black too, but 16 x 16 pixels at a time, by the sum of their map
+    blurred     pixel by pixel, the photo blurred (sigma 10) for what is absent; flatters blur
+
+SqueezeNet says next to nothing of a photo of which one pixel in 25 is black, whichever they are: hence
+the blocks. AUTVC is of magnitudes, and low is smooth.
 
 A mean over a few photos orders few methods for sure. So each has a standard error, and two methods
 are told apart by Student's t of their differences, photo by photo, at 95 %; of many such pairs one
@@ -28,30 +33,52 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations
-from math import nan, sqrt
-from statistics import mean, median, stdev
+from dataclasses import dataclass
+from statistics import mean, median
 from typing import Any
 
 import torch
 from lab import scenes
 from lab.maps import METHODS, SMALL, Effort, timed
+from lab.orders import Numbers, differing, error_of, ranked, tau, told_apart
 from lab.page import table
 from lab.published import SMOOTH_TAYLOR, SPECTRAL, Published
 from lab.real import DATA
 from lab.scenes import Scene
 from lab.store import Clock, OutOfTime, noted, remembered
-from scipy.stats import t as student
 from torch import Tensor
+from torch.nn import functional
 
 import intgrad as ig
 from intgrad.audit import metrics
 
 PART = "family"
-ABSENT = {"black": ig.Zeros(), "blurred": ig.Blurred(10.0)}
 NETS = ("squeezenet", "mobilenet_v1")
 Record = dict[str, Any]
-Numbers = dict[str, list[float]]  # of each method one a photo
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What stands for absence, and how many pixels go together."""
+
+    absent: Any
+    block: int = 1
+
+    def area(self, scene: Scene, heat: Tensor, kind: str, steps: int) -> float:
+        """The area under a curve of `metrics.insertion` or `metrics.deletion`."""
+        if self.block > 1:  # pixels of equal value go one after the other: block by block
+            steps = heat.shape[1] // self.block
+            means = functional.avg_pool2d(heat[None], self.block)
+            heat = functional.interpolate(means, scale_factor=float(self.block))[0]
+        how = {"target": scene.best, "steps": steps, "baseline": self.absent, "width": 8}
+        return float(getattr(metrics, kind)(scene.model, scene.x, heat, **how).auc)
+
+
+REMOVALS = {
+    "black": Removal(ig.Zeros()),
+    "blocks": Removal(ig.Zeros(), 16),
+    "blurred": Removal(ig.Blurred(10.0)),
+}
 
 
 # -------------------------------------------------------------------------------------- measuring
@@ -61,20 +88,14 @@ def measured(scene: Scene, name: str, effort: Effort) -> Record:
     """One method on one photo."""
     found, seconds = timed(METHODS[name], scene, effort)
     scores = {
-        f"{kind} {absent}": area(scene, found.map, kind, absent, effort.steps)
-        for absent in ABSENT
+        f"{kind} {name}": removal.area(scene, found.map, kind, effort.steps)
+        for name, removal in REMOVALS.items()
         for kind in ("insertion", "deletion")
     }
-    scores |= {f"DiffID {a}": scores[f"insertion {a}"] - scores[f"deletion {a}"] for a in ABSENT}
+    scores |= {f"DiffID {n}": scores[f"insertion {n}"] - scores[f"deletion {n}"] for n in REMOVALS}
     scores["AUTVC"] = float(metrics.autvc(found.map))
     facts = {"evaluations": found.evaluations, "converged": found.converged, "seconds": seconds}
     return {"scores": scores, **facts}
-
-
-def area(scene: Scene, heat: Tensor, kind: str, absent: str, steps: int) -> float:
-    """The area under a removal curve."""
-    how = {"target": scene.best, "steps": steps, "baseline": ABSENT[absent], "width": 8}
-    return float(getattr(metrics, kind)(scene.model, scene.x, heat, **how).auc)
 
 
 def key_of(scene: Scene, name: str, effort: Effort) -> Record:
@@ -102,22 +123,6 @@ def kept(found: Sequence[Scene], effort: Effort) -> dict[str, list[Record]]:
     return {name: [r[name] for r in whole] for name in METHODS} if whole else {}
 
 
-# --------------------------------------------------------------------------------------- statistics
-
-
-def error_of(values: Sequence[float]) -> float:
-    """The standard error of a mean."""
-    return stdev(values) / sqrt(len(values)) if len(values) > 1 else nan
-
-
-def told_apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether the mean difference, photo by photo, is outside chance at 95 %."""
-    gaps = [a - b for a, b in zip(one, other, strict=True)]
-    if len(gaps) < 2:
-        return False
-    return bool(abs(mean(gaps)) > student.ppf(0.975, len(gaps) - 1) * error_of(gaps))
-
-
 def numbers(records: dict[str, list[Record]], score: str) -> Numbers:
     """One score of every method."""
     return {name: [r["scores"][score] for r in found] for name, found in records.items()}
@@ -142,10 +147,9 @@ def overview(net: str, records: dict[str, list[Record]]) -> None:
     )
 
 
-COLUMNS = (
-    "insertion black", "deletion black", "DiffID black",
-    "insertion blurred", "deletion blurred", "DiffID blurred", "AUTVC",
-)  # fmt: skip
+COLUMNS = [f"{kind} {n}" for n in REMOVALS for kind in ("insertion", "deletion", "DiffID")] + [
+    "AUTVC"
+]
 
 
 def shown(records: dict[str, list[Record]], name: str, score: str) -> str:
@@ -185,40 +189,10 @@ def beside(
     )
 
 
-def tau(own: Numbers, theirs: dict[str, float]) -> float:
-    """Kendall's tau-b of two orders of the same methods."""
-    row = lambda found: torch.tensor([list(found)], dtype=torch.float64)  # noqa: E731
-    return float(metrics.kendall(row(mean(own[name]) for name in theirs), row(theirs.values())))
-
-
-def ranked(own: Numbers, low: bool) -> list[str]:
-    """Methods by their mean, the best first."""
-    return sorted(own, key=lambda name: mean(own[name]), reverse=not low)
-
-
-def differing(paper: Published, net: str, score: str, own: Numbers) -> Iterable[tuple[str, ...]]:
-    """Pairs that all nets of a paper have in one order and our mean has in the other."""
-    for pair in combinations(paper.numbers, 2):
-        first, second = (paper.numbers[name] for name in pair)
-        gaps = [a - b for a, b in zip(first, second, strict=True)]
-        one, other = pair if better(gaps, paper.low) else pair[::-1]
-        gap = mean(own[one]) - mean(own[other])
-        unanimous = all(g > 0 for g in gaps) or all(g < 0 for g in gaps)
-        if unanimous and (gap > 0) == paper.low and gap:
-            sure = "yes" if told_apart(own[one], own[other]) else "no"
-            here = f"{mean(own[one]):.3f} and {mean(own[other]):.3f}"
-            yield net, score, f"{one} before {other}", here, sure
-
-
-def better(gaps: Sequence[float], low: bool) -> bool:
-    """Whether the first of two is the better one."""
-    return (sum(gaps) < 0) == low
-
-
 def leaders(net: str, records: dict[str, list[Record]]) -> tuple[str, ...]:
     """Which methods cannot be told apart from the best, by each score."""
     cells = []
-    for score, low in (("DiffID black", False), ("DiffID blurred", False), ("AUTVC", True)):
+    for score, low in (*((f"DiffID {n}", False) for n in REMOVALS), ("AUTVC", True)):
         own = numbers(records, score)
         best, *others = ranked(own, low)
         near = [n for n in others if not told_apart(own[best], own[n])]
@@ -230,10 +204,10 @@ def tables(nets: dict[str, dict[str, list[Record]]]) -> None:
     """All that is measured."""
     for net, records in nets.items():
         overview(net, records)
-    heads = ("net", "best DiffID black", "best DiffID blurred", "smoothest")
+    heads = ("net", *(f"best DiffID {n}" for n in REMOVALS), "smoothest")
     table("The best of each column", heads, [leaders(n, r) for n, r in nets.items()])
     beside(SMOOTH_TAYLOR, nets, ("AUTVC",))
-    beside(SPECTRAL, nets, ("DiffID black", "DiffID blurred"))
+    beside(SPECTRAL, nets, [f"DiffID {n}" for n in REMOVALS])
 
 
 # -------------------------------------------------------------------------------------- the run

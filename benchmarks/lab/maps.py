@@ -42,7 +42,7 @@ class Effort:
     guided
         Traced steps of Guided IG.
     steps
-        Of insertion and deletion.
+        Of insertion and deletion, pixel by pixel.
     """
 
     rtol: float = 0.05
@@ -53,7 +53,7 @@ class Effort:
     trial: int = 30
     trials: int = 20
     guided: int = 20
-    steps: int = 25
+    steps: int = 20
 
     @property
     def rule(self) -> ig.Automatic:

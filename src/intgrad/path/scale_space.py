@@ -30,7 +30,8 @@ class ScaleSpace:
         Where it starts, in samples. The coarsest structure that is explained.
     power
         How much of the way is spent on fine scales; the integral does not depend on it, its nodes
-        do. 1 is the paper's, equal steps of sigma; 1/2 has equal steps of sigma^2.
+        do. 1 is the paper's, equal steps of sigma; 1/2 has equal steps of sigma^2. With 2 rules that
+        find their nodes ask the fewest; 3 suits a fixed number of panels on models with kinks.
     axes
         Along which samples are neighbours, the row counted as 0; by default all after rows and
         channels: (r, c, length), (r, c, height, width), (r, c, depth, height, width).
