@@ -152,7 +152,7 @@ def test_every_class_is_explained_in_one_sweep(bert, name):
         2,
         None,
     ],
-    ids=str,
+    ids=lambda target: getattr(target, "__name__", None) or str(target),
 )
 def test_a_class_for_each_text_is_for_that_text_also_where_each_is_asked_alone(bert, target):
     straight = m.integrated_gradients(quadrature=ig.GaussLegendre(24))
