@@ -45,17 +45,23 @@ python_maximum_signature_line_length = 88
 
 
 def mend(app, what, name, obj, options, lines):
-    """Let docstrings say |f(x)|, which reST takes for a substitution, and name two fields at once."""
+    """Let docstrings say |f(x)| and (rows, *shape), and name two fields at once, against reST's habits."""
     math = False
     for i, line in enumerate(lines):
         if line.lstrip().startswith(".. math::"):
             math = True
         elif line and not line[0].isspace():
             math = False
-        if math or "``" in line:
-            continue
-        joined = re.sub(r"^:(ivar|param|type) [\w, ]+:", lambda m: close_up(m[0]), line)
-        lines[i] = re.sub(r"(?<!\\)\|", r"\\|", joined)
+        if not math:
+            parts = line.split("``")  # every other one is code
+            lines[i] = "``".join(p if k % 2 else plain(p) for k, p in enumerate(parts))
+
+
+def plain(words):
+    """Words of a docstring, as reST wants them."""
+    joined = re.sub(r"^:(ivar|param|type) [\w, ]+:", lambda m: close_up(m[0]), words)
+    joined = re.sub(r"(?<=[( ])\*(?=\w+[),])", r"\\*", joined)
+    return re.sub(r"(?<!\\)\|", r"\\|", joined)
 
 
 def close_up(field):
@@ -66,12 +72,12 @@ def close_up(field):
 def mathml(node, **how):
     """A formula, without what docutils' converter does not know or sets beneath its letter."""
     tex = re.sub(r"\\dot\\gamma(_\w|_\{[^}]*\})", r"\\gamma\1'", node.astext())
-    return tex2mathml(re.sub(r"\\[Bb]ig([()])", size, tex), **how)
+    return tex2mathml(re.sub(r"\\[Bb]ig([()\[\]])", size, tex), **how)
 
 
 def size(bracket):
     """A large bracket, in words that the converter knows."""
-    return (r"\left" if bracket[1] == "(" else r"\right") + bracket[1]
+    return (r"\left" if bracket[1] in "([" else r"\right") + bracket[1]
 
 
 def inline(self, node):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.axioms import AXIOMS, MEAN, NO, YES
+from intgrad.cli import family
 from intgrad.methods import CATALOGUE
 
 FINE = ig.GaussLegendre(48)
@@ -28,7 +29,8 @@ OWN = {
     "spectral_ig": ig.methods.spectral_ig(quadrature=ig.Midpoint(1000)),  # kinks lie on its edges
 }
 RECIPES = {name: OWN.get(name) or method() for name, method in CATALOGUE.items()}
-NAMES = [name for name, recipe in RECIPES.items() if recipe.at == "input"]
+INPUT = [name for name, recipe in RECIPES.items() if recipe.at == "input"]
+NAMES = [name for name in INPUT if name not in family.LAYERED]  # those of layers: test_layers.py
 GRIDS = {"blur_ig": (1, 1, 2, 3), "spectral_ig": (1, 1, 2, 3)}
 CLOSE = {"big": 1e-4}  # its boundary is found by a search; of the others 1e-7
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from intgrad.axioms import AXIOMS, Axioms
+from intgrad.cli import family
 from intgrad.methods import CATALOGUE
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "methods"
 SHARED = {"smooth_grad_squared": "smooth_grad", "var_grad": "smooth_grad"}
+SHARED |= dict.fromkeys(family.LAYERED, "conductance")
 ROW = re.compile(r"^\| `(\w+)` \| (.+) \|$", re.M)
 HEAD = "| | " + " | ".join(field.name for field in fields(Axioms)) + " |"
 
