@@ -295,6 +295,18 @@ def test_values_are_linear_in_the_model():
     assert torch.allclose(value(lambda e: 2 * f(e) - g(e)), 2 * value(f) - value(g), atol=1e-12)
 
 
+def test_what_never_falls_on_the_way_has_no_negative_value():
+    table = noise(12, 4, dtype=D)
+    start, x = table[None, 4].expand(1, 3, 4), table[None, 5:8]
+    slope = (x - start).sign() * noise(1, 3, 4, seed=9, dtype=D).abs()
+    slope[:, 1, 2] = 0  # and a number that the model does not see
+    rising = lambda e: torch.nn.functional.softplus((e * slope).sum((1, 2)))  # noqa: E731
+    a = ig.attribute(rising, x, baseline=start, path=ig.Anchored(table, **SHORT), quadrature=GAUSS)
+    assert bool((a.values >= 0).all())
+    assert a.values[0, 1, 2] == 0
+    assert a.values.count_nonzero() == 11
+
+
 def test_a_text_that_is_its_own_baseline_gets_nothing():
     a = ig.attribute(reader(), torch.tensor([[1, 4, 2]]), path=ig.Anchored(**SHORT), **HOW)
     assert not a.values.any()
