@@ -20,7 +20,8 @@ the blocks. AUTVC is of magnitudes, and low is smooth.
 A mean over a few photos orders few methods for sure. So each has a standard error, and two methods
 are told apart by Student's t of their differences, photo by photo, at 95 %; of many such pairs one
 in twenty is told apart by chance. Costs are medians. SmoothTaylor runs in the units of its paper, and
-the search for its noise with fewer copies than there.
+the search for its noise with fewer copies than there. Its paper explains logits: so for its order the
+AUTVC of those maps is taken too.
 
 Kept and resumed as in accuracy.py: INTGRAD_BENCH_CACHE, --minutes.
 """
@@ -33,7 +34,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any
 
@@ -54,7 +55,10 @@ from intgrad.audit import metrics
 
 PART = "family"
 NETS = ("squeezenet", "mobilenet_v1")
+LOGITS, OF_LOGIT = f"{PART}-logits", "AUTVC of the logit"
+IN_PAPER = SMOOTH_TAYLOR.numbers
 Record = dict[str, Any]
+Records = dict[str, list[Record]]  # of each method one a photo
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,12 @@ def measured(scene: Scene, name: str, effort: Effort) -> Record:
     return {"scores": scores, **facts}
 
 
+def smoothness(scene: Scene, name: str, effort: Effort) -> Record:
+    """AUTVC alone, of the map of the logit."""
+    found = METHODS[name](replace(scene, kind=ig.Logit), effort)
+    return {"scores": {OF_LOGIT: float(metrics.autvc(found.map))}}
+
+
 def key_of(scene: Scene, name: str, effort: Effort) -> Record:
     """What a measurement is kept under."""
     return {"scene": scene.key, "method": name, "effort": repr(effort)}
@@ -110,28 +120,36 @@ def measure(found: Sequence[Scene], effort: Effort, clock: Clock) -> None:
             clock.check()
             ask = lambda s=scene, n=name: measured(s, n, effort)  # noqa: E731
             remembered(PART, key_of(scene, name, effort), ask)
+        for name in IN_PAPER:
+            clock.check()
+            ask = lambda s=scene, n=name: smoothness(s, n, effort)  # noqa: E731
+            remembered(LOGITS, key_of(scene, name, effort), ask)
 
 
-def kept(found: Sequence[Scene], effort: Effort) -> dict[str, list[Record]]:
-    """The records of each method, of the photos on which all methods were measured."""
-    wanted = {(s.key, repr(effort)): s for s in found}
-    by_scene: dict[str, dict[str, Record]] = {}
-    for record in noted(PART):
-        if (record["scene"], record["effort"]) in wanted:
-            by_scene.setdefault(record["scene"], {})[record["method"]] = record
-    whole = [r for r in by_scene.values() if set(METHODS) <= set(r)]
-    return {name: [r[name] for r in whole] for name in METHODS} if whole else {}
+def kept(found: Sequence[Scene], effort: Effort) -> Records:
+    """The records of each method, of the photos on which everything was measured."""
+    rows: list[dict[str, Record]] = []
+    for scene in found:
+        of = [r for part in (PART, LOGITS) for r in noted(part) if r["scene"] == scene.key]
+        row: dict[str, Record] = {}
+        for record in (r for r in of if r["effort"] == repr(effort)):
+            before = row.get(record["method"], {"scores": {}})
+            scores = {**before["scores"], **record["scores"]}
+            row[record["method"]] = {**before, **record, "scores": scores}
+        if row.keys() >= METHODS.keys() and all(OF_LOGIT in row[n]["scores"] for n in IN_PAPER):
+            rows.append(row)
+    return {name: [row[name] for row in rows] for name in METHODS} if rows else {}
 
 
-def numbers(records: dict[str, list[Record]], score: str) -> Numbers:
-    """One score of every method."""
-    return {name: [r["scores"][score] for r in found] for name, found in records.items()}
+def numbers(records: Records, score: str, names: Iterable[str] = METHODS) -> Numbers:
+    """One score of some methods."""
+    return {name: [r["scores"][score] for r in records[name]] for name in names}
 
 
 # -------------------------------------------------------------------------------------------- tables
 
 
-def overview(net: str, records: dict[str, list[Record]]) -> None:
+def overview(net: str, records: Records) -> None:
     """All methods, all scores."""
     photos = len(next(iter(records.values())))
     lines = []
@@ -152,22 +170,20 @@ COLUMNS = [f"{kind} {n}" for n in REMOVALS for kind in ("insertion", "deletion",
 ]
 
 
-def shown(records: dict[str, list[Record]], name: str, score: str) -> str:
+def shown(records: Records, name: str, score: str) -> str:
     """A mean, and its standard error where it is compared."""
-    values = numbers(records, score)[name]
+    (values,) = numbers(records, score, [name]).values()
     if score.startswith(("insertion", "deletion")):
         return f"{mean(values):.3f}"
     return f"{mean(values):.3f} ± {error_of(values):.3f}"
 
 
-def beside(
-    paper: Published, nets: dict[str, dict[str, list[Record]]], scores: Iterable[str]
-) -> None:
+def beside(paper: Published, nets: dict[str, Records], scores: Iterable[str]) -> None:
     """Our order of the methods that a paper has too, and where it differs."""
     lines, turned = [], []
     for net, records in nets.items():
         for score in scores:
-            own = {name: numbers(records, score)[name] for name in paper.numbers}
+            own = numbers(records, score, paper.numbers)
             taus = [
                 tau(own, {n: v[k] for n, v in paper.numbers.items()})
                 for k in range(len(paper.nets))
@@ -189,7 +205,7 @@ def beside(
     )
 
 
-def leaders(net: str, records: dict[str, list[Record]]) -> tuple[str, ...]:
+def leaders(net: str, records: Records) -> tuple[str, ...]:
     """Which methods cannot be told apart from the best, by each score."""
     cells = []
     for score, low in (*((f"DiffID {n}", False) for n in REMOVALS), ("AUTVC", True)):
@@ -200,13 +216,13 @@ def leaders(net: str, records: dict[str, list[Record]]) -> tuple[str, ...]:
     return net, *cells
 
 
-def tables(nets: dict[str, dict[str, list[Record]]]) -> None:
+def tables(nets: dict[str, Records]) -> None:
     """All that is measured."""
     for net, records in nets.items():
         overview(net, records)
     heads = ("net", *(f"best DiffID {n}" for n in REMOVALS), "smoothest")
     table("The best of each column", heads, [leaders(n, r) for n, r in nets.items()])
-    beside(SMOOTH_TAYLOR, nets, ("AUTVC",))
+    beside(SMOOTH_TAYLOR, nets, ("AUTVC", OF_LOGIT))
     beside(SPECTRAL, nets, [f"DiffID {n}" for n in REMOVALS])
 
 

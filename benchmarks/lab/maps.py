@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -82,7 +82,7 @@ Method = Callable[[Scene, Effort], Found]
 def asked(recipe: Any, scene: Scene, standard: bool = False) -> ig.Attribution:
     """A recipe's answer, in pixels or in standard units."""
     model, x = scene.standard if standard else (scene.model, scene.x)
-    return recipe(model, x, target=ig.Probability(scene.best))
+    return recipe(model, x, target=scene.target)
 
 
 def found(a: ig.Attribution, absolute: bool = False) -> Found:
@@ -107,11 +107,13 @@ def from_photos(scene: Scene, effort: Effort) -> Found:
 
 
 def adapted(scene: Scene, effort: Effort) -> Found:
-    """SmoothTaylor with the noise that makes its AUTVC least."""
+    """SmoothTaylor with the noise that makes the AUTVC of a map of fewer copies least."""
     model, x = scene.standard
-    target, copies = ig.Probability(scene.best), effort.trial
-    noise = adaptive_noise(model, x, target=target, samples=copies, steps=effort.trials)
-    return Found(noise.attributions[0].values.sum(1), float(noise.evaluations))
+    copies, steps = effort.trial, effort.trials
+    noise = adaptive_noise(model, x, target=scene.target, samples=copies, steps=steps)
+    recipe = make.smooth_taylor(float(noise.sigma), effort.copies[1])
+    whole = found(asked(recipe, scene, standard=True))
+    return replace(whole, evaluations=whole.evaluations + float(noise.evaluations))
 
 
 def by_regions(scene: Scene, effort: Effort) -> Found:

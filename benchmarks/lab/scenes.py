@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import intgrad as ig
+
 from . import real, store
 
 MEAN, STD = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # of ImageNet: the units of SmoothTaylor
@@ -39,6 +41,8 @@ class Scene:
         The photo (1, 3, h, w), and some more of its kind.
     key
         Changes with all of these.
+    kind
+        What is explained of the class: `Probability` or `Logit`.
     """
 
     net: str
@@ -46,6 +50,12 @@ class Scene:
     x: Tensor
     others: Tensor
     key: str
+    kind: Callable[[int], Any] = ig.Probability
+
+    @property
+    def target(self) -> Any:
+        """What is explained."""
+        return self.kind(self.best)
 
     @cached_property
     def best(self) -> int:
