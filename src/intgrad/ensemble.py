@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from intgrad._types import Point, Structure, Tree, flatten, open_door
-from intgrad.around import settle
-from intgrad.attribution import CERTIFICATE_FIELDS, Attribution
+from intgrad._types import Point, Structure, open_door
+from intgrad.attribution import Attribution
 from intgrad.baseline import Blurred, as_baseline, parts_of
 from intgrad.caller import calm
 from intgrad.certificate import report_convergence
+from intgrad.combine import combine, folded, joined, put
 from intgrad.errors import Unsupported
 from intgrad.layers import conductance
 from intgrad.model.bound import Pinned
@@ -25,7 +25,6 @@ from intgrad.question import ask, opened, pinned
 from intgrad.recipe import Recipe
 
 Several = Callable[..., Any]
-COSTS = ("forwards", "backwards", "evaluations")
 HELD = 1 << 27  # numbers of noisy copies' values that are held at a time
 
 
@@ -93,16 +92,36 @@ def averaged(
     """The mean over several baselines, each explained to the tolerance."""
     own = recipe.but(baseline=tuple(as_baseline(p) for p in parts))
     found = each_of(own, model, x, call)
-    worst = float((found.error / found.tolerance).max())
-    if worst > 1 and hasattr(recipe.quadrature, "max_evaluations"):
-        # the members met it, and the mean is smaller than they are: they cancel in part
-        finer = replace(recipe.quadrature, rtol=0.9 * recipe.quadrature.rtol / worst)
-        again = each_of(own.but(quadrature=finer), model, x, call)
-        costs = {k: getattr(found, k) + getattr(again, k) for k in COSTS}
-        run = replace(again.run, rtol=found.run.rtol)
-        found = replace(again, recipe=found.recipe, run=run, **costs)
-        found = replace(found.carried(found.values, found.error_map), members=again.members)
+    missed = (found.error / found.tolerance).nan_to_num(0.0).reshape(-1, len(found)).amax(0)
+    if bool((missed > 1).any()) and hasattr(recipe.quadrature, "max_evaluations"):
+        found = _finer(own, model, x, found, missed, call)
     return told(found, strict)
+
+
+def _finer(
+    recipe: Recipe, model: Any, x: Any, found: Attribution, missed: Tensor, call: dict[str, Any]
+) -> Attribution:
+    """Rows whose mean missed the tolerance that its parts met, for they cancel: asked more finely.
+
+    By a power of two that the row alone decides, so that it does not know its batch.
+    """
+    raw, structure = open_door(x)
+    pin, _ = pin_to(recipe, model, x, call["target"], call)
+    halvings = (missed / 0.9).log2().ceil().long() * (missed > 1)
+    for k in halvings.unique().tolist():
+        if not k:
+            continue
+        rows = (halvings == k).nonzero()[:, 0]
+        some = structure.close(tuple(p[rows.to(p.device)] for p in raw))
+        given = {n: v[rows.to(v.device)] for n, v in (call["given"] or {}).items()}
+        rule = replace(recipe.quadrature, rtol=recipe.quadrature.rtol / 2**k)
+        own = recipe.but(
+            quadrature=rule, baseline=tuple(repeated(b, rows) for b in recipe.baseline)
+        )
+        target = Pinned(pin.wanted, moved(pin, rows))
+        how = {**call, "target": target, "given": given or None}
+        found = put(found, rows, each_of(own, model, some, how))
+    return found
 
 
 def each_of(recipe: Recipe, model: Any, x: Any, call: dict[str, Any]) -> Attribution:
@@ -226,118 +245,3 @@ def pin_to(
     with calm(model, differentiable):
         how = {k: call[k] for k in ("width", "differentiable", "dtype")}
         return pinned(opened(recipe, model, x, call["given"], None, **how), target)
-
-
-# ------------------------------------------------------------------------------ putting together
-
-
-def combine(found: Sequence[Attribution], weight: float, recipe: Recipe, ends: int) -> Attribution:
-    """The weighted sum of answers to one question; `ends` of them share an end.
-
-    Errors and residuals add like the values; costs add.
-    """
-    total = lambda name: weight * sum(getattr(a, name) for a in found)  # noqa: E731
-    first, none = found[0], any(a.residual is None for a in found)
-    values = added([a.values for a in found], weight)
-    maps = [a.error_map for a in found]
-    wrong = None if any(m is None for m in maps) else added(maps, weight)
-    mixed = replace(
-        first,
-        residual=None if none else total("residual"),
-        baseline_output=total("baseline_output") if ends > 1 else first.baseline_output,
-        floor=weight * sum(_absolute(a) for a in found) / _norm(values, first.several),
-        forwards=sum(a.forwards for a in found),
-        backwards=sum(a.backwards for a in found),
-        evaluations=sum(a.evaluations for a in found),
-        rules=tuple(_listed(rules) for rules in zip(*(a.rules for a in found), strict=True)),
-        recipe=recipe,
-        run=replace(
-            first.run,
-            rule=_listed([a.run.rule for a in found]),
-            checks=sum(a.run.checks for a in found),
-            notes=tuple(dict.fromkeys(n for a in found for n in a.run.notes)),
-        ),
-    )
-    return replace(mixed.carried(values, wrong), members=tuple(found))
-
-
-def folded(found: Attribution, recipe: Recipe, n: int) -> Attribution:
-    """The statistic of the recipe over n neighbouring rows each."""
-    lead = 1 if found.several else 0
-    points, structure = flatten(found.values, "values")
-    maps = [None] * len(points) if found.error_map is None else flatten(found.error_map, "")[0]
-    split = lambda p: p.unflatten(lead, (-1, n)).movedim(lead + 1, -1)  # noqa: E731
-    parts = [
-        settle(recipe.around, split(p), torch.zeros(()) if m is None else split(m))
-        for p, m in zip(points, maps, strict=True)
-    ]
-    values, wrong = (structure.close(tuple(p)) for p in zip(*parts, strict=True))
-    rows = lambda t: t.unflatten(-1, (-1, n))  # noqa: E731
-    numbers = {k: rows(getattr(found, k)).mean(-1) for k in ("output", "baseline_output", "floor")}
-    costs = {k: rows(getattr(found, k)).sum(-1) for k in COSTS}
-    kind = type(recipe.around).__name__
-    whole = replace(
-        found.select(slice(0, None, n)),
-        residual=None,
-        recipe=recipe,
-        rules=tuple(f"{rule}, on {n} noisy copies ({kind})" for rule in found.rules[::n]),
-        run=replace(
-            found.run,
-            rtol=max(found.run.rtol, recipe.around.rtol),
-            rule=f"{found.run.rule}, on {n} noisy copies ({kind})",
-        ),
-        **numbers,
-        **costs,
-    )
-    return whole.carried(values, wrong)
-
-
-def joined(found: Sequence[Attribution]) -> Attribution:
-    """The rows of several answers, one after the other."""
-    if len(found) == 1:
-        return found[0]
-    first = found[0]
-    axis = 1 if first.several else 0
-    both = lambda trees: _each(lambda *ps: torch.cat(ps, axis), trees)  # noqa: E731
-    names = (*CERTIFICATE_FIELDS, *COSTS)
-    numbers = {
-        k: torch.cat([getattr(a, k) for a in found], -1)
-        for k in names
-        if getattr(first, k) is not None
-    }
-    return replace(
-        first,
-        values=both([a.values for a in found]),
-        error_map=None if first.error_map is None else both([a.error_map for a in found]),
-        rules=tuple(r for a in found for r in a.rules),
-        targets=first.targets if first.several else tuple(t for a in found for t in a.targets),
-        **numbers,
-    )
-
-
-def added(trees: Sequence[Tree], weight: float) -> Tree:
-    """The weighted sum of trees, tensor by tensor."""
-    return _each(lambda *parts: weight * sum(parts), trees)
-
-
-def _each(change: Callable[..., Any], trees: Sequence[Tree]) -> Tree:
-    points = [flatten(t, "values") for t in trees]
-    return points[0][1].close(
-        tuple(change(*parts) for parts in zip(*(p for p, _ in points), strict=True))
-    )
-
-
-def _norm(values: Tree, several: bool) -> Tensor:
-    """L1 norm of every target and row."""
-    point = flatten(values, "values")[0]
-    parts = [p.detach().flatten(2 if several else 1).abs().sum(-1).double().cpu() for p in point]
-    return torch.stack(parts).sum(0).clamp(min=torch.finfo(torch.float64).tiny)
-
-
-def _absolute(a: Attribution) -> Tensor:
-    return a.floor * _norm(a.values, a.several)
-
-
-def _listed(rules: Sequence[str]) -> str:
-    kinds = dict.fromkeys(rules)
-    return f"{rules[0]}, {len(rules)} times" if len(kinds) == 1 else "; ".join(kinds)
