@@ -48,6 +48,10 @@ MASKED = [  # traced into curves that speak for some features, that are weighed,
     ig.Permutation(),
     ig.Permutation(samples=3),
     ig.Left(),
+    ig.PushedForward(),
+]
+NEURONS = [
+    ig.Unit("layer", 1),
 ]
 BASELINES = [
     ig.Zeros(),

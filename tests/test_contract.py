@@ -20,6 +20,7 @@ from contract import (
     MAPS,
     MASKED,
     MODEL_BASELINES,
+    NEURONS,
     PATHS,
     PIECEWISE,
     POINTS,
@@ -57,7 +58,7 @@ RECIPE_PARTS = [
     *(("integrand", p) for p in (*INTEGRANDS, *MAPS)),
 ]
 VALUES = [part for _, part in RECIPE_PARTS] + [t for t, _ in TARGETS if is_dataclass(t)]
-VALUES += [*DATA_BASELINES, *DATA_PATHS]
+VALUES += [*DATA_BASELINES, *DATA_PATHS, *NEURONS]
 ALL_BASELINES = [*BASELINES, *DATA_BASELINES]
 FEW = [ig.Constant(0.5), ig.Uniform(-1.0, 1.0, samples=3), DATA_BASELINES[1]]
 RULES = [*QUADRATURES, *SAMPLERS]
@@ -251,7 +252,8 @@ def test_at_a_given_width_a_row_does_not_know_its_batch(path, baseline, rule, dt
 def test_every_public_part_has_its_line():
     named = {type(part) for part in VALUES}
     public = {kind for kind in vars(ig).values() if isinstance(kind, type) and is_dataclass(kind)}
-    assert public - {ig.Attribution, ig.Recipe} <= named
+    results = {ig.Attribution, ig.Recipe, ig.BaselineReport, ig.Interactions}
+    assert public - results <= named
 
 
 def short(t, start, end):

@@ -12,7 +12,7 @@ from torch import nn
 import contract
 import intgrad as ig
 from intgrad._types import magnitude
-from intgrad.certificate import difference
+from intgrad.ends import difference
 from intgrad.integral import LineIntegral
 from intgrad.integrand import AveragedGradient, BareGradient, GradientVelocity, Summed
 from intgrad.path import Bank, Curves, Straight
@@ -739,7 +739,7 @@ def test_the_gain_of_each_curve_is_known_and_asked_for_once():
     oracle = Cube(noise(2, 5, seed=3, dtype=D), targets=2)
     x = noise(3, 5, seed=9, dtype=D)
     integral = LineIntegral(oracle, bind((STARTS,), (x,)), Straight(), GradientVelocity(), 3)
-    whole, gains = difference(integral, oracle.f(x))
+    whole, _, gains = difference(integral, oracle.f(x))
     curves, every = integral.curves, torch.arange(60)
     ends = (oracle.f(bank.take(every)[0]) for bank in (curves.end, curves.start))
     assert torch.allclose(gains, next(ends) - next(ends))
@@ -755,7 +755,7 @@ def test_of_a_polyline_only_the_ends_are_asked_and_single_gains_are_not_known():
     knots = torch.cat([whole.start.take(torch.arange(2))[0][None], middle, x[None]])
     curves = polyline((knots,), whole)
     integral = LineIntegral(oracle, curves, Straight(), GradientVelocity(), 2)
-    gain, gains = difference(integral, oracle.f(x))
+    gain, _, gains = difference(integral, oracle.f(x))
     assert gains is None
     assert torch.allclose(gain, oracle.f(x) - oracle.f(STARTS[:1]))
     integral = dataclasses.replace(integral, gain=gain)

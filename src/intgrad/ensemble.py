@@ -95,6 +95,8 @@ def averaged(
     missed = (found.error / found.tolerance).nan_to_num(0.0).reshape(-1, len(found)).amax(0)
     if bool((missed > 1).any()) and hasattr(recipe.quadrature, "max_evaluations"):
         found = _finer(own, model, x, found, missed, call)
+    if not isinstance(recipe.baseline, list | tuple):  # one that stands for several keeps its name
+        found = replace(found, recipe=found.recipe.but(baseline=recipe.baseline))
     return told(found, strict)
 
 

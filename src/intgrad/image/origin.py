@@ -33,6 +33,7 @@ class Origin:
     shown: tuple[Any, ...]
     inner: Any = None
     outside: bool = True
+    whole: Any = None  # the one baseline that stands for several
 
     @staticmethod
     def of(recipe: Recipe) -> Origin:
@@ -41,13 +42,16 @@ class Origin:
         natural = baseline is None and isinstance(recipe.path, ScaleSpace)
         if natural or traced(baseline):
             return Origin((Zeros(),), baseline, outside=False)
-        return Origin((Zeros(),) if baseline is None else parts_of(baseline))
+        whole = baseline if hasattr(baseline, "parts") else None
+        return Origin((Zeros(),) if baseline is None else parts_of(baseline), whole=whole)
 
     @property
     def named(self) -> Any:
         """The baseline as its user knows it; None where only the engine can say."""
         if not self.outside:
             return self.inner
+        if self.whole is not None:
+            return self.whole
         first, *others = self.shown
         return self.shown if others else first
 
