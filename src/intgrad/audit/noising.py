@@ -70,10 +70,10 @@ def adaptive_noise(
 ) -> Noise:
     r"""Find the sigma of `intgrad.methods.smooth_taylor` at which a metric of the map is least.
 
-    From :math:`\sigma = \operatorname{mean}|x|` on (0.1 where that is 0), a step tries :math:`\sigma + \alpha` and, where
-    the metric is larger there, goes to :math:`|\sigma - \alpha|`, better or worse. Alpha is 0.1 at
-    first and shrinks by a tenth after each step that made it worse; the fourth of these in a row is
-    the last. The best of all that were tried is kept.
+    From :math:`\sigma = \operatorname{mean}|x|` on (0.1 where that is 0), a step tries
+    :math:`\sigma + \alpha` and, where the metric is larger there, goes to :math:`|\sigma - \alpha|`,
+    better or worse. Alpha is 0.1 at first and shrinks by a tenth after each step that made it worse;
+    the fourth of these in a row is the last. The best of all that were tried is kept.
 
     **The metric is made small on the very input that is explained.** It no longer judges that map:
     it comes out too good, and cannot be compared with that of a method that was not fitted to it.
