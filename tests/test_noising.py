@@ -171,6 +171,12 @@ def test_each_row_has_its_own_target_and_its_own_extras():
     ]
 
 
+def test_a_row_of_zeros_is_never_without_noise():
+    found = adaptive_noise(relu_mlp(), torch.zeros(1, 6), metric=roughness, samples=3, steps=3)
+    assert found.trials[0][0].sigma == 0.1
+    assert all(t.sigma > 0 for t in found.trials[0])
+
+
 def test_the_model_is_left_as_it_was():
     net = conv_net()
     with untouched(net):

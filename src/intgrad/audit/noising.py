@@ -70,10 +70,10 @@ def adaptive_noise(
 ) -> Noise:
     r"""Find the sigma of `intgrad.methods.smooth_taylor` at which a metric of the map is least.
 
-    From :math:`\sigma = \operatorname{mean}|x|` on, a step tries :math:`\sigma + \alpha` and, where
-    the metric is larger there, goes to :math:`|\sigma - \alpha|`, better or worse. Alpha is 0.1 at
-    first and shrinks by a tenth after each step that made it worse; the fourth of these in a row is
-    the last. The best of all that were tried is kept.
+    From :math:`\sigma = \operatorname{mean}|x|` on (0.1 where that is 0), a step tries
+    :math:`\sigma + \alpha` and, where the metric is larger there, goes to :math:`|\sigma - \alpha|`,
+    better or worse. Alpha is 0.1 at first and shrinks by a tenth after each step that made it worse;
+    the fourth of these in a row is the last. The best of all that were tried is kept.
 
     **The metric is made small on the very input that is explained.** It no longer judges that map:
     it comes out too good, and cannot be compared with that of a method that was not fitted to it.
@@ -129,7 +129,8 @@ def adaptive_noise(
     asked, trials = [], []
     for i in range(len(x)):
         asked.append(_Asked(_row(model, x, i, pin, samples, call), metric))
-        trials.append(search(asked[-1], float(x[i].detach().abs().mean()), steps))
+        start = float(x[i].detach().double().abs().mean())
+        trials.append(search(asked[-1], start or FIRST, steps))  # without noise there is no map
         call = {**call, "check": False}  # the model has been looked at
     return _noise(asked, trials)
 
@@ -146,7 +147,7 @@ def search(metric: Callable[[float], float], sigma: float, steps: int) -> tuple[
     for _ in range(steps):
         there = go(here.sigma + step)
         if there.metric > here.metric:
-            there = go(abs(here.sigma - step) or step / 2)  # without noise there is no map
+            there = go(abs(here.sigma - step) or step / 2)
         if there.metric <= here.metric:
             worse = 0
         elif worse < PATIENCE:
