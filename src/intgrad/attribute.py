@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ from intgrad.question import ask, refuse_parts
 from intgrad.recipe import Recipe
 
 
+@overload
+def attribute(
+    model: Callable[..., Any], x: Any, *, at: list[Any] | Literal["all"], **parts: Any
+) -> dict[str, Attribution]: ...
+@overload
+def attribute(
+    model: Callable[..., Any], x: Any, *, at: Any = "input", **parts: Any
+) -> Attribution: ...
 def attribute(
     model: Callable[..., Any],
     x: Any,
@@ -25,7 +33,7 @@ def attribute(
     integrand: Any = None,
     at: Any = "input",
     **call: Any,
-) -> Attribution:
+) -> Any:
     r"""How much each feature of x contributed to a prediction, compared with a baseline.
 
     .. math:: A_i(x) = \sum_c w_c \int_0^1 \partial_i f(\gamma_c(t)) \, \dot\gamma_{c,i}(t) \, dt
@@ -50,7 +58,8 @@ def attribute(
         Where paths start: a tensor like x (one row, or one a row), or a baseline such as `Zeros`
         (the default), `Blurred`, `Uniform`. It lives in the model's input and is carried to the
         location by the model; where the input is token ids, `MaskToken` or a tensor of ids is
-        carried, and real numbers mean the location's own units.
+        carried, and real numbers mean the location's own units. A list of them is averaged, and the
+        spread between them reported.
     path
         How to go: `Straight` (the default), or any ``(t, start, end) -> point``.
     quadrature
@@ -59,14 +68,16 @@ def attribute(
     integrand
         What a node contributes; gradient times velocity by default.
     at
-        Where the features live: ``"input"``, ``"embedding"``, a module, or its dotted name.
+        Where the features live: ``"input"``, ``"embedding"``, a module, or its dotted name. A list of
+        modules and names, or ``"all"``, is answered by a dict from name to attribution.
     **call
         Who is asked and how; see `explain`.
 
     Returns
     -------
     Attribution
-        Values shaped like x (with several targets, a leading target axis), and the certificate.
+        Values shaped like x (with several targets, a leading target axis), and the certificate. A
+        dict of them, one a layer, where ``at`` names several.
         Costs what the quadrature says, a row; one gradient more for the rounding floor, and a bare
         forward for f(x) and each f(baseline).
 

@@ -206,11 +206,6 @@ def _shaken(
 
 def copies(x: Tensor, sigma: float, n: int, seed: int) -> Tensor:
     """N noisy copies of every row, one after the other: (r n, ...). The same noise for every row."""
-    if not x.is_floating_point():
-        raise Unsupported(
-            f"noise is added to x, and x is {x.dtype}: whole numbers have no neighbours. Pass the "
-            f"embeddings themselves as x, or take a method without noise."
-        )
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(n, *x.shape[1:], generator=generator).to(x.device, x.dtype)
     flat = x.reshape(len(x), -1)

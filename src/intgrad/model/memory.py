@@ -14,6 +14,7 @@ from intgrad.errors import ModelError
 CPU_BUDGET = 32 << 20  # bytes one call keeps for its backward pass; fixed, so that calls repeat
 CPU_MOST = 1 << 30  # what a call of at least `NARROWEST` rows may keep instead
 NARROWEST, WIDEST = 4, 4096
+PANELS = ((8, CPU_MOST), (16, 4 * CPU_BUDGET))  # so many points at least, if they keep no more
 CPU_BATCH = 4 << 20  # bytes that a batch of cotangents works on: more falls out of the cache
 FEWEST, MOST = 4, 16  # cotangents in a batch: fewer lose to a loop, more gain nothing
 COPIES = 3  # of the gradients of all targets: found, times the velocity, times the weight
@@ -52,6 +53,15 @@ def width_for(row: int, device: torch.device) -> int:
     row = max(row, 1)
     fit = min(WIDEST, max(budget // row, min(NARROWEST, most // row), 1))
     return 1 << (fit.bit_length() - 1)
+
+
+def panel_width_for(width: int, row: int) -> int:
+    """Points in a call that averages panels: more than `width`, where that is narrow.
+
+    Of k points in a row it makes k - 1 panels, and it is more operations than a gradient, each with
+    a price that does not depend on k.
+    """
+    return max(width, *(points for points, most in PANELS if points * row <= most), 1)
 
 
 def width_for_targets(targets: int, features: Point) -> int:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from intgrad._types import Point
 from intgrad.model.linear import is_linear
@@ -81,8 +80,14 @@ def short_name(op: Any) -> str:
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
-    """Every tensor in nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Every tensor in nested tuples, lists and dicts, in order. Asked of every operation: kept plain."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, list | tuple):
+        return []
+    return [tensor for part in tree for tensor in tensors_in(part)]
 
 
 @dataclass

@@ -25,6 +25,7 @@ from intgrad.model.location import Location
 from intgrad.model.memory import (
     bytes_for_backward,
     out_of_memory,
+    panel_width_for,
     width_for,
     width_for_targets,
 )
@@ -107,7 +108,9 @@ class TorchOracle:
         """Fix what is explained, and narrow the calls until the gradients of all targets fit."""
         self.bound, self.features = bound, features
         if bound.count and not self.padded:
-            self.width = min(self.width, width_for_targets(bound.count, features))
+            most = width_for_targets(bound.count, features)
+            self.width = min(self.width, most)
+            self.panel_width = min(self.panel_width or most, max(most, 2))
 
     def __call__(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
         """Values (n,) and gradients like x: one forward and one backward a row."""
@@ -223,6 +226,7 @@ class TorchOracle:
                     self._halve(1, error)
                 raise
             self.width, self.backward.row = width_for(row, raw[0].device), row
+            self.panel_width = panel_width_for(self.width, row)
         with torch.set_grad_enabled(self.differentiable):
             kept, *features = self._in_calls(raw, rows, ask)
         return (tuple(f[0] for f in features) or raw), kept[0]

@@ -117,10 +117,6 @@ class Anchored:
         kind = getattr(self.choose, "__name__", type(self.choose).__name__)
         return f"{self.steps} steps, {kind}, the {self.neighbours} nearest of {words}"
 
-    def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Not asked: its segments are straight lines."""
-        raise NotImplementedError("an Anchored path is traced; its segments are straight lines")
-
     def trace(self, oracle: object, curves: Curves) -> Curves:
         """Polylines of `steps` + 1 segments.
 

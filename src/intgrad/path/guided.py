@@ -57,10 +57,6 @@ class Guided:
                 f"above 0 and at most 1, and a max_dist from 0 to 1."
             )
 
-    def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Not asked: its segments are straight lines."""
-        raise NotImplementedError("a Guided path is traced; its segments are straight lines")
-
     def trace(self, oracle: Any, curves: Curves) -> Curves:
         """Polylines of `steps` segments, from `steps` gradients a curve.
 

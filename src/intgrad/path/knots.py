@@ -52,10 +52,6 @@ class Polyline:
         parts = zip(*ends, self.through, strict=True)
         return polyline(tuple(_knots(*part, curves.row, rows) for part in parts), curves)
 
-    def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Not asked: its segments are straight lines."""
-        raise NotImplementedError("a Polyline is traced; its segments are straight lines")
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Polyline) or hash(self) != hash(other):
             return False

@@ -49,10 +49,6 @@ class Left:
         if not 0 < self.share <= 1:
             raise InputError(f"Left(share={self.share}); expected a number above 0 and at most 1.")
 
-    def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Not asked: its curves are straight lines."""
-        raise NotImplementedError("a Left path is traced; its curves are straight lines")
-
     def trace(self, oracle: Any, curves: Curves) -> Curves:
         """The same curves, cut off where the share is reached.
 

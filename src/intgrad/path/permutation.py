@@ -74,10 +74,6 @@ class Permutation:
         shape = None if self.groups is None else tuple(self.groups.shape)
         return hash((self.samples, shape, self.axis, self.seed))
 
-    def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Not asked: its edges are straight lines."""
-        raise NotImplementedError("a Permutation is traced; its edges are straight lines")
-
     def trace(self, oracle: object, curves: Curves) -> Curves:
         """One curve for every edge between subsets that some order passes.
 

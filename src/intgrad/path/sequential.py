@@ -40,10 +40,6 @@ class Sequential:
     monotone: ClassVar[bool] = True
     complete: ClassVar[bool] = False
 
-    def __call__(self, t: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Not asked: its curves are straight lines."""
-        raise NotImplementedError("a Sequential path is traced; its curves are straight lines")
-
     def trace(self, oracle: object, curves: Curves) -> Curves:
         """One masked curve for every place at which start and end differ.
 
