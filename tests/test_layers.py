@@ -325,6 +325,28 @@ def test_an_operation_without_a_forward_mode_is_named_with_what_to_do():
         ig.attribute(net, noise(1, 3, dtype=D), target=0, at="line", path=PUSHED)
 
 
+def test_several_baselines_are_averaged_layer_by_layer():
+    starts = [ig.Zeros(), torch.ones(1, 6, dtype=D)]
+    model, x = gelu_mlp(dtype=D), noise(3, 6, dtype=D)
+    how = {"target": 1, "path": ig.PushedForward()}
+    found = ig.attribute(model, x, baseline=starts, at=["0", "2"], **how)
+    alone = [ig.attribute(model, x, baseline=b, at=["0", "2"], **how) for b in starts]
+    for name, a in found.items():
+        torch.testing.assert_close(a.values, sum(b[name].values for b in alone) / 2)
+        assert len(a.members) == 2
+        assert a.residual.abs().max() < 1e-3
+    one = ig.attribute(model, x, baseline=starts, at="2", **how)
+    torch.testing.assert_close(one.values, found["2"].values)
+
+
+@pytest.mark.parametrize("path", [ig.Sequential(axis=1), ig.Permutation(samples=4)])
+def test_paths_that_are_shared_out_by_feature_are_refused_inside(path):
+    with pytest.raises(ig.Unsupported, match="moves some features at a time"):
+        ig.attribute(
+            gelu_mlp(dtype=D), noise(2, 6, dtype=D), target=1, at="2", path=ig.PushedForward(path)
+        )
+
+
 def test_an_integrand_that_means_nothing_inside_is_refused():
     from intgrad.integrand import SquaredShares
 

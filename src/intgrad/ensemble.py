@@ -60,7 +60,31 @@ def _within(recipe: Recipe, model: Any, x: Any, **call: Any) -> Any:
     """Layers along the curve of the input; the input itself is the first of them."""
     if isinstance(recipe.at, str) and recipe.at == "input":
         return explained(recipe.but(path=recipe.path.of), model, x, **call)
+    if isinstance(recipe.baseline, list | tuple):
+        return _layers_averaged(recipe, model, x, **call)
     return conductance(recipe, model, x, **call)
+
+
+def _layers_averaged(
+    recipe: Recipe, model: Any, x: Any, *, strict: bool | None, **call: Any
+) -> Any:
+    """Every layer's mean over several baselines: a sweep for each of them."""
+    found: list[Any] = []
+    for part in recipe.baseline:
+        own = recipe.but(baseline=as_baseline(part))
+        found.append(conductance(own, model, x, strict=None, **call))
+        call["check"] = False  # the model has been looked at
+    if isinstance(found[0], Attribution):
+        return told(mean(recipe, found), strict)
+    layers = {name: mean(recipe, [answers[name] for answers in found]) for name in found[0]}
+    if strict is not None:
+        report_convergence(list(layers.values()), strict)
+    return layers
+
+
+def mean(recipe: Recipe, found: Sequence[Attribution]) -> Attribution:
+    """The mean of one question's answers, a baseline each."""
+    return combine(found, 1 / len(found), recipe.but(at=found[0].recipe.at), len(found))
 
 
 def explained(recipe: Recipe, model: Any, x: Any, **call: Any) -> Any:
@@ -132,7 +156,7 @@ def each_of(recipe: Recipe, model: Any, x: Any, call: dict[str, Any]) -> Attribu
     for part in recipe.baseline:
         found.append(answer(recipe.but(baseline=part), model, x, **call))
         call["check"] = False  # the model has been looked at
-    return combine(found, 1 / len(found), recipe.but(at=found[0].recipe.at), len(found))
+    return mean(recipe, found)
 
 
 # ------------------------------------------------------------------------------ stretches of scale

@@ -21,6 +21,7 @@ from intgrad.model.checks import refuse_training
 from intgrad.model.observe import Place
 from intgrad.model.oracle import Oracle, ability
 from intgrad.model.places import places_of
+from intgrad.path.curve import Curves
 from intgrad.quadrature.rule import Estimate, relative
 from intgrad.quadrature.tolerance import reachable
 from intgrad.question import opened, prepare
@@ -112,11 +113,22 @@ def sweep(
         if call["check"]:
             refuse_training(model)
         question = prepare(own, oracle, call["target"], seed, call["check"])
+        _refuse_split(path.of, question.integral.curves)
         # every layer has its own sum to f(x) - f(baseline); all of them together have none
         each = replace(question.integral, gain=None, gains=None)
         question = replace(question, integral=each)
         estimate = to_each(reachable(own.quadrature, each.dtype), each, answers)
         return Sweep(question, estimate, each.floor(estimate.value), seed)
+
+
+def _refuse_split(path: Any, curves: Curves) -> None:
+    """Curves that each move some of the features only are shared out by feature, not by neuron."""
+    if curves.mask is not None or (curves.drawn and hasattr(path, "trace")):
+        kind = type(path).__name__
+        raise Unsupported(
+            f"{kind} moves some features at a time, and says nothing of the neurons behind them. Take "
+            f"PushedForward(ig.Straight()), or {kind} at the input."
+        )
 
 
 def to_each(rule: Any, integral: LineIntegral, answers: int) -> Estimate:
