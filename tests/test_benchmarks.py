@@ -182,6 +182,18 @@ def test_the_benchmark_of_blur_runs():
     assert [float(e) < 0.5 for e in known[0][1:3]] == [True, True]
 
 
+@pytest.mark.slow
+def test_the_figures_of_the_pages_are_measured():
+    pytest.importorskip("sklearn")
+    said = smoked("pages.py", "boundary", "guided")
+    for line in cells(said, "Excess of the distance"):
+        worst = [float(c.split()[2]) for c in line[1:]]
+        assert worst == sorted(worst, reverse=True)  # every search goes on from the one before
+    for line in cells(said, "Guided IG"):
+        left, two = map(float, line[1:3])
+        assert two < 1e-3 * left  # of second order in what is left of first
+
+
 @pytest.fixture
 def family(monkeypatch):
     """The benchmark that sets the methods side by side."""
