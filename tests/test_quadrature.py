@@ -8,6 +8,7 @@ import torch
 
 import intgrad as ig
 from intgrad.quadrature.gauss import tables
+from intgrad.quadrature.patterson import SIZES, Patterson, nested
 from intgrad.quadrature.riemann import linear_weights
 from strategies import mlp, points
 
@@ -162,3 +163,86 @@ def test_memory_does_not_grow_with_nodes():
 
     ig.attribute(watched, x, target=0, quadrature=ig.Midpoint(3000), width=16)
     assert max(seen) == 16
+
+
+# ------------------------------------------------------------------------------ Gauss-Patterson
+
+
+def laid(size):
+    """Nodes of the rule of so many, and its columns: weights and two null rules."""
+    count = SIZES.index(size) + 1
+    parts = nested(count)
+    return torch.cat([t for t, _ in parts]), torch.cat([w[:, -3:] for _, w in parts])
+
+
+@pytest.mark.parametrize(("size", "degree"), [(7, 11), (15, 23), (31, 47), (63, 95)])
+def test_patterson_is_exact_half_as_far_again_as_it_has_nodes(size, degree):
+    t, columns = laid(size)
+    assert len(t) == size
+    x = 2 * t.numpy() - 1
+    values = np.polynomial.legendre.legvander(x, degree)
+    off = columns[:, 0].numpy() @ values
+    assert off[0] == pytest.approx(1, abs=1e-14)
+    assert np.abs(off[1:]).max() < 1e-12
+    assert (columns[:, 0] > 0).all()
+
+
+def test_patterson_s_nodes_are_the_published_ones():
+    x = 2 * laid(15)[0].sort().values - 1
+    published = [0.888459232872257, 0.960491268708020, 0.993831963212755]
+    assert x[-3:].tolist() == pytest.approx(published, abs=1e-14)
+
+
+@pytest.mark.parametrize("size", [7, 15, 31, 63])
+def test_patterson_s_null_rules_vanish_on_polynomials_and_are_as_long_as_the_rule(size):
+    t, columns = laid(size)
+    values = np.polynomial.legendre.legvander(2 * t.numpy() - 1, size - 3)
+    assert np.abs(columns[:, 1:].numpy().T @ values).max() < 1e-13
+    assert torch.allclose(columns.norm(dim=0), columns[:, 0].norm().expand(3))
+
+
+def test_patterson_asks_no_node_twice_and_each_row_as_often_as_it_needs():
+    net, x = mlp(2, 20, 3, "gelu", D), points(2, 12, 20, D)
+    x[:4] *= 8
+    seen = []
+    watched = lambda z: seen.append(z.detach().clone()) or net(z)  # noqa: E731
+    a = ig.attribute(watched, x, target=0, quadrature=Patterson(rtol=1e-6), check=False)
+    size = torch.tensor([int(rule.split()[1]) for rule in a.rules])
+    assert set(size.tolist()) <= set(SIZES)
+    assert len(set(size.tolist())) > 1
+    beside = a.backwards - size  # the floor's, where it is asked
+    assert beside.min() >= 0
+    assert beside.max() <= 1
+    every = torch.cat(seen)
+    assert len(torch.unique(every, dim=0)) >= int(size.sum())
+    alone = ig.attribute(net, x[3:4], target=0, quadrature=Patterson(rtol=1e-6))
+    assert alone.backwards[0] == a.backwards[3]
+    assert torch.allclose(alone.values, a.values[3:4], rtol=1e-12)
+
+
+@pytest.mark.parametrize("target", [0, ig.Probability(0)], ids=["logit", "probability"])
+@pytest.mark.parametrize("size", [7, 15, 31])
+def test_the_error_of_patterson_is_honest(size, target):
+    net, x = mlp(2, 20, 3, "tanh", D), 3 * points(2, 40, 20, D)
+    truth = ig.attribute(net, x, target=target, quadrature=ig.GaussLegendre(400)).values
+    a = ig.attribute(net, x, target=target, quadrature=Patterson(1e-9, size), strict=None)
+    true = (a.values - truth).abs().sum(1) / truth.abs().sum(1)
+    seen = true > 1e-10
+    assert bool(seen.any())
+    assert (a.error / true)[seen].min() >= 1 / 3
+
+
+def test_a_row_that_will_not_come_near_is_left_early():
+    steep = lambda z: torch.sigmoid(4000 * (z[:, :1] - 0.3137))  # noqa: E731
+    x = torch.ones(1, 2, dtype=D)
+    with pytest.warns(ig.NotConverged):
+        a = ig.attribute(steep, x, quadrature=Patterson(rtol=1e-2))
+    assert a.backwards[0] < 63
+    assert ig.attribute(steep, x).converged.all()  # the default goes on by another rule
+
+
+def test_patterson_has_four_sizes():
+    with pytest.raises(ig.InputError, match="expected 7, 15, 31 or 63"):
+        Patterson(max_nodes=16)
+    with pytest.raises(ig.Unsupported, match="cut no panels"):
+        ig.methods.idgi(quadrature=Patterson())(mlp(2, 4, 1, "relu", D), points(2, 1, 4, D))

@@ -6,22 +6,19 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from intgrad._types import each_target, magnitude, total
 from intgrad.integral import LineIntegral
 from intgrad.quadrature.adaptive import Adaptive
 from intgrad.quadrature.gauss import GaussLegendre
 from intgrad.quadrature.montecarlo import Lattice
 from intgrad.quadrature.panel import PanelAveraged, coverage_of
+from intgrad.quadrature.patterson import Patterson, excess
 from intgrad.quadrature.rule import Estimate, redo
 from intgrad.quadrature.tolerance import explicit
 
 FIXED = 48  # Gauss points where gradients flow through the rule itself
-FIRST, SECOND = 9, 18  # Gauss points that are tried where no operation has a kink
 MANY = 32  # curves a row, from which sampling them is cheaper than following each
 LOOSE = 5e-2  # the tolerance of a sampled mean, where nobody named one
-NEAR = 30  # times the tolerance: within it the second try is worth its price
 
 
 @dataclass(frozen=True)
@@ -32,8 +29,8 @@ class Automatic:
     the model, seen by its operations     the rule
     ====================================  ============================================
     some have kinks, all can be averaged  `PanelAveraged`
-    none has a kink                       9 Gauss points; rows above the tolerance, but
-                                          near it, 18; the others `Adaptive`
+    none has a kink                       7 Gauss-Patterson points, up to 63 where those do
+                                          not meet the tolerance; then `Adaptive`
     some cannot be seen into              `Adaptive`
     ====================================  ============================================
 
@@ -89,23 +86,9 @@ class Automatic:
         return noted(rule(integral), kinks)
 
     def _smooth(self, integral: LineIntegral, simpson: Adaptive) -> Estimate:
-        """Gauss points, as few as do; what they cannot settle goes to the adaptive rule."""
-        done = noted(GaussLegendre(FIRST, self.rtol)(integral), "no operation has a kink")
-        excess = self._excess(integral, done)
-        near = (excess > 1) & (excess <= NEAR)
-        done = redo(integral, near, GaussLegendre(SECOND, self.rtol), done)
-        return redo(integral, self._excess(integral, done) > 1, simpson, done)
-
-    def _excess(self, integral: LineIntegral, done: Estimate) -> Tensor:
-        """Error, or residual if that is larger, over the tolerance: (rows,), the worst target's."""
-        assert done.error_map is not None
-        wrong = each_target(done.error_map, total).cpu()
-        if integral.gain is not None:
-            residual = each_target(done.value, total).cpu() - integral.gain.cpu()
-            wrong = torch.maximum(wrong, residual.abs())
-        norm = each_target(done.value, magnitude).cpu()
-        allowed = torch.maximum(self.rtol * norm, integral.slack(len(norm)))
-        return torch.where(wrong == 0, 0.0, wrong / allowed).amax(0)
+        """Nested Gauss points, as few as do; what they cannot settle goes to the adaptive rule."""
+        done = noted(Patterson(rtol=self.rtol)(integral), "no operation has a kink")
+        return redo(integral, excess(integral, done) > 1, simpson, done)
 
 
 def crowded(integral: LineIntegral) -> bool:
