@@ -68,8 +68,9 @@ def attribute(
     integrand
         What a node contributes; gradient times velocity by default.
     at
-        Where the features live: ``"input"``, ``"embedding"``, a module, or its dotted name. A list of
-        modules and names, or ``"all"``, is answered by a dict from name to attribution.
+        Where the features live: ``"input"``, ``"embedding"``, a module, or its dotted name
+        (``"name:input"`` is what goes into it, ``"name#1"`` its second call). A list of them, or ``"all"``
+        with ``path=PushedForward()``, is answered by `Layers`: a dict from name to attribution.
     **call
         Who is asked and how; see `explain`.
 

@@ -20,12 +20,14 @@ from intgrad.integrand import BareGradient, GradientVelocity, NodeWork
 from intgrad.model.checks import refuse_training
 from intgrad.model.observe import Place
 from intgrad.model.oracle import Oracle, ability
-from intgrad.model.places import places_of
+from intgrad.model.places import on_the_way, places_of
+from intgrad.model.target import reader
 from intgrad.path.curve import Curves
 from intgrad.quadrature.rule import Estimate, relative
 from intgrad.quadrature.tolerance import reachable
-from intgrad.question import opened, prepare
+from intgrad.question import opened, prepare, read_by
 from intgrad.recipe import Recipe
+from intgrad.several import Layers
 
 BESIDE = (
     3.0  # times the error, and times the tolerance: a sum that far off is no error of the integral
@@ -71,17 +73,33 @@ def conductance(
 
     Returns
     -------
-    Attribution, or {name: Attribution}
-        The second where ``at=`` is a list, or ``"all"``.
+    Attribution, or Layers
+        The second, {name: Attribution}, where ``at=`` is a list, or ``"all"``.
     """
     places = places_of(model, recipe.at)
+    if isinstance(recipe.at, str) and recipe.at == "all":
+        places = _asked(recipe, places, model, x, call)
     swept = sweep(recipe, _inside(recipe)(tuple(places)), model, x, call, len(places))
     found = [certified(recipe, swept, i, place) for i, place in enumerate(places)]
     if strict is not None:
         report_convergence(found, strict)
     if isinstance(recipe.at, str | nn.Module) and recipe.at != "all" and len(found) == 1:
         return found[0]
-    return {_key(recipe.at, i, p): found[i] for i, p in enumerate(places)}
+    return Layers({_key(recipe.at, i, p): found[i] for i, p in enumerate(places)})
+
+
+def _asked(
+    recipe: Recipe, places: list[Place], model: Any, x: Any, call: dict[str, Any]
+) -> list[Place]:
+    """Of all layers those that have a say in the answer, each call of them."""
+    how = {k: call[k] for k in ("width", "differentiable", "dtype")}
+    with calm(model, how["differentiable"]):
+        oracle = opened(recipe.but(at=recipe.path.at), model, x, call["given"], None, **how)
+        every = torch.arange(len(oracle.raw[0]))
+        wanted = read_by(oracle, call["target"])
+        features, scores = oracle.read(oracle.raw, every, reader(wanted))
+        oracle.bind(wanted.bind(scores), features)
+        return on_the_way(places, oracle, tuple(f[:1] for f in features), every[:1])
 
 
 def _key(at: Any, i: int, place: Place) -> str:

@@ -1,5 +1,6 @@
 """What happens between input and output: which neurons made a region of the map."""
 
+from intgrad.inside.heads import heads
 from intgrad.inside.prune import Pruning, prune
 from intgrad.inside.pruned_class import ClassPruning, prune_class
 from intgrad.inside.regional import PublishedRule, regional
@@ -10,6 +11,7 @@ __all__ = [
     "Pruning",
     "PublishedRule",
     "Through",
+    "heads",
     "prune",
     "prune_class",
     "regional",

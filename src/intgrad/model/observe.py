@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from intgrad._types import Point
 from intgrad.errors import ModelError, Unsupported
+from intgrad.model.gate import gate
 from intgrad.model.refusals import last_line
 
 Ask = Callable[[Point], Tensor]
@@ -27,16 +28,18 @@ Ask = Callable[[Point], Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """A layer of a model: its name, its module, and which of its calls, counted from 0."""
+    """A layer of a model: its name, its module, which of its calls, counted from 0, and which side."""
 
     name: str
     module: nn.Module
     call: int = 0
+    entry: bool = False
 
     @property
     def label(self) -> str:
-        """Its name, with the number of the call where it is not the first."""
-        return f"{self.name}#{self.call}" if self.call else self.name
+        """Its name, with the number of the call where it is not the first, and the side if it is the input."""
+        number = f"#{self.call}" if self.call else ""
+        return f"{self.name}{number}{':input' if self.entry else ''}"
 
 
 @dataclass(frozen=True)
@@ -143,25 +146,35 @@ def tangent_of(output: Tensor) -> Tensor:
 
 @contextmanager
 def recording(places: Sequence[Place]) -> Iterator[list[Any]]:
-    """What the places put out, in their order, None until then; the network goes on with copies."""
+    """What is seen at the places, in their order, None until then; the network goes on with copies."""
     outputs: list[Any] = [None] * len(places)
-    calls: dict[nn.Module, int] = {}
-
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        call = calls[module] = calls.get(module, -1) + 1
-        mine = [i for i, p in enumerate(places) if p.module is module and p.call == call]
-        if not mine:
-            return output
-        tensor = output if isinstance(output, Tensor) else output[0]
-        for i in mine:
-            outputs[i] = tensor
-        copy = tensor.clone()  # the network may write into it
-        return copy if isinstance(output, Tensor) else (copy, *output[1:])
-
     with ExitStack() as stack:
-        for module in dict.fromkeys(p.module for p in places):
-            stack.callback(module.register_forward_hook(hook).remove)
+        for module, entry in dict.fromkeys((p.module, p.entry) for p in places):
+            own = [i for i, p in enumerate(places) if (p.module, p.entry) == (module, entry)]
+            note = _noting(outputs, {i: places[i].call for i in own}, entry)
+            stack.callback(gate(module, entry, note).remove)
         yield outputs
+
+
+def _noting(outputs: list[Any], own: dict[int, int], entry: bool) -> Callable[[Tensor], Tensor]:
+    """Keep one module's tensors where they belong, {place: call}, and hand on copies.
+
+    What goes in is a copy already: whoever gave it may use it beside the module, and write into it.
+    """
+    call = -1
+
+    def note(tensor: Tensor) -> Tensor:
+        nonlocal call
+        call += 1
+        mine = [i for i, wanted in own.items() if wanted == call]
+        if not mine:
+            return tensor
+        kept = tensor.clone() if entry else tensor
+        for i in mine:
+            outputs[i] = kept
+        return kept.clone()  # the network may write into it
+
+    return note
 
 
 def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
@@ -169,7 +182,7 @@ def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
     for output, place in zip(outputs, places, strict=True):
         if output is None:
             raise ModelError(
-                f"the layer {place.name!r} was not reached {place.call + 1} times in one forward pass; "
+                f"the layer {place.label!r} was not reached {place.call + 1} times in one forward pass; "
                 f"expected it to run. Is it used at all for this input?"
             )
 
@@ -181,7 +194,7 @@ def pulled(
     for output, place in zip(outputs, places, strict=True):
         if not output.requires_grad:
             raise ModelError(
-                f"the layer {place.name!r} does not depend on what moves along the path; expected one "
+                f"the layer {place.label!r} does not depend on what moves along the path; expected one "
                 f"behind it."
             )
     rows = []
@@ -191,7 +204,7 @@ def pulled(
         for g, place in zip(found, places, strict=True):
             if g is None:
                 raise ModelError(
-                    f"the target does not depend on the layer {place.name!r}; expected one on its way."
+                    f"the target does not depend on the layer {place.label!r}; expected one on its way."
                 )
         rows.append(found)
     return [torch.stack(g) for g in zip(*rows, strict=True)]
