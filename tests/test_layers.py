@@ -181,11 +181,16 @@ def test_every_cut_s_neurons_add_up_to_the_difference(build):
     assert len({float(a.backwards[0]) for a in found.values()}) == 1  # one sweep for all
 
 
-def test_a_layer_that_is_no_cut_says_how_much_passes_beside_it():
+@pytest.mark.parametrize("rule", [ig.GaussLegendre(4, rtol=math.inf), LOOSE, ig.Automatic(1e-2)])
+def test_a_layer_that_is_no_cut_says_how_much_passes_beside_it_however_few_the_nodes(rule):
     net, x = residual_net(), noise(2, 3, 8, 8, dtype=D)
-    a = ig.attribute(net, x, target=1, at="body", path=PUSHED, quadrature=LOOSE)
-    assert a.residual is not None  # nobody can tell at this tolerance
-    b = ig.attribute(net, x, target=1, at="body", path=PUSHED, quadrature=ig.Automatic(1e-2))
+    found = ig.attribute(
+        net, x, target=1, at=["stem", "body", "head"], path=PUSHED, quadrature=rule
+    )
+    for cut in (found["stem"], found["head"]):
+        assert cut.residual is not None
+        assert not cut.run.notes
+    b = found["body"]
     assert b.residual is None
     (note,) = b.run.notes
     assert "body is no cut" in note

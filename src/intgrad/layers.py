@@ -29,23 +29,24 @@ from intgrad.question import opened, prepare, read_by
 from intgrad.recipe import Recipe
 from intgrad.several import Layers
 
-BESIDE = (
-    3.0  # times the error, and times the tolerance: a sum that far off is no error of the integral
-)
+ROUNDING = 3e-4  # of the values' L1 norm: a sum further off at the very same nodes is no rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Conductance:
-    """gradient . tangent at every place: one tensor (T, n, *layer) each."""
+    """gradient . tangent at every place, a tensor (T, n, *layer) each; then the target's own derivative.
+
+    The last, (T, n, 1), is what the values of a cut add up to at every node.
+    """
 
     places: tuple[Place, ...]
     unit: ClassVar[str] = "node"
     complete: ClassVar[bool] = True
 
     def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
-        """Contributions, one tensor a place."""
-        _, _, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
-        return tuple(s.gradient * s.tangents for s in seen)
+        """Contributions, one tensor a place, and the derivative."""
+        _, rise, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
+        return *(s.gradient * s.tangents for s in seen), rise[0][..., None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,8 @@ def conductance(
     if isinstance(recipe.at, str) and recipe.at == "all":
         places = _asked(recipe, places, model, x, call)
     swept = sweep(recipe, _inside(recipe)(tuple(places)), model, x, call, len(places))
-    found = [certified(recipe, swept, i, place) for i, place in enumerate(places)]
+    worth = swept.estimate.value[-1].detach()[..., 0].double()
+    found = [certified(recipe, swept, i, place, worth) for i, place in enumerate(places)]
     if strict is not None:
         report_convergence(found, strict)
     if isinstance(recipe.at, str | nn.Module) and recipe.at != "all" and len(found) == 1:
@@ -175,13 +177,21 @@ def _inside(recipe: Recipe) -> Any:
 
 
 def certified(
-    recipe: Recipe, swept: Sweep, i: int, place: Place, of: str = "f(x) - f(baseline)"
+    recipe: Recipe,
+    swept: Sweep,
+    i: int,
+    place: Place,
+    worth: Tensor,
+    of: str = "f(x) - f(baseline)",
 ) -> Attribution:
-    """The certificate of one part: its own sum, its own error; the cost is that of the sweep."""
+    """The certificate of one part: its own sum, its own error; the cost is that of the sweep.
+
+    `worth` (T, rows) is what the values of a cut add up to, from the same nodes.
+    """
     question, estimate = swept.question, swept.estimate
     wrong = None if estimate.error_map is None else (estimate.error_map[i],)
     mine = replace(estimate, value=(estimate.value[i],), error_map=wrong)
-    note = _beside(mine, question.gain.cpu(), place, of) if recipe.complete else ()
+    note = _beside(mine, worth.cpu(), question.gain.cpu(), place, of) if recipe.complete else ()
     named = recipe.but(at=place.label)
     how = {"floor": swept.floor, "complete": not note}
     found = certify(named, question, mine, swept.seed, None, **how)
@@ -189,17 +199,15 @@ def certified(
     return replace(found, recipe=named.but(baseline=found.recipe.baseline), run=run)
 
 
-def _beside(mine: Estimate, gain: Tensor, place: Place, of: str) -> tuple[str, ...]:
-    """What to say where the values are further from their sum than their error explains."""
-    residual = each_target(mine.value, total).cpu() - gain
-    norm = each_target(mine.value, magnitude).cpu()
-    error = torch.zeros_like(residual)
-    if mine.error_map is not None:
-        error = each_target(mine.error_map, total).cpu()
-    beside = residual.abs() > BESIDE * torch.maximum(error, mine.rtol * norm)
+def _beside(mine: Estimate, worth: Tensor, gain: Tensor, place: Place, of: str) -> tuple[str, ...]:
+    """What to say where the values do not add up: the nodes are the same, so no integral explains it."""
+    (value,) = mine.value
+    sums, norm = (each_target((value,), reduce).cpu() for reduce in (total, magnitude))
+    allowed = max(ROUNDING, torch.finfo(value.dtype).eps ** 0.5) * norm
+    beside = (sums - worth).abs() > allowed
     if not bool(beside.any()):
         return ()
-    share = ((residual / gain.abs().clamp(min=1e-300)).abs() * beside).max()
+    share = (((sums - gain) / gain.abs().clamp(min=1e-300)).abs() * beside).max()
     return (
         f"{place.label} is no cut: up to {float(share):.2g} of {of} passes beside it, "
         f"and its values do not add up to it",
