@@ -1,0 +1,157 @@
+"""Inside a network: every layer from one sweep, regions, memory, sums; beside Captum and the papers' rules.
+
+    python benchmarks/inside.py                  # all of it, as Markdown tables
+    python benchmarks/inside.py layers captum    # some of it
+    python benchmarks/inside.py --smoke          # small random nets, in seconds
+
+layers    Conductance of every residual block of a CIFAR-10 ResNet-56 from one sweep, beside one run of
+          Captum's LayerConductance a block.
+regional  The neurons behind a region, beside the finite differences of the paper's code.
+memory    Peak memory of a call against the number of nodes, in processes of their own (Linux).
+sums      What the values of every layer of four trained nets add up to.
+captum    Each layer method of Captum beside ours: the same to rounding, converging, or another number.
+
+Evaluations are rows through the network with a backward pass. Ours carry a tangent through the forward
+pass as well, which is counted as one more: 2 a node. Errors are relative L1 errors against 2,048 Gauss
+points ("doubt": how far 1,024 are from that), in float64. Trained nets are read from INTGRAD_DATA, or
+from ../shared/data beside the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from lab.inner import (
+    PUSHED,
+    Case,
+    counted,
+    errors,
+    gauss,
+    needed,
+    resnet,
+    spent,
+    stated,
+    table,
+    toy,
+)
+from torch import Tensor
+
+import intgrad as ig
+
+
+def layers(case: Case, steps: Sequence[int], nodes: Sequence[int]) -> None:
+    """All blocks in one sweep, and in as many runs of Captum."""
+    sweep: Callable[[Any], Any] = lambda rule: ig.attribute(  # noqa: E731
+        case.net, case.x, at=list(case.layers), path=PUSHED, quadrature=rule, **case.how
+    )
+    values = lambda found: {name: a.values for name, a in found.items()}  # noqa: E731
+    true = values(sweep(gauss(case.finest)))
+    doubt = errors(values(sweep(gauss(case.finest // 2))), true)
+    rows, k = len(case.x), len(case.layers)
+    print(f"{case.name}, {rows} rows, {k} blocks, {case.x.dtype}; doubt {max(doubt):.1e}\n")
+    curve: list[tuple[float, float]] = []
+    captum: list[tuple[int, float, float]] = []
+
+    def lines() -> Iterable[Sequence[Any]]:
+        for n in nodes:
+            begin = time.perf_counter()
+            found = sweep(gauss(n))
+            seconds, wrong = time.perf_counter() - begin, errors(values(found), true)
+            curve.append((spent(found[case.layers[0]]), sum(wrong) / len(wrong)))
+            yield "ours, one sweep", n, f"{curve[-1][0]:.0f}", *stated(wrong), f"{seconds:.1f}"
+        for n in steps:
+            theirs, through, seconds = counted(case.net, partial(layer_by_layer, case, n))
+            wrong = errors(theirs, true)
+            captum.append((n, through / rows, sum(wrong) / len(wrong)))
+            yield (
+                "Captum, a run a block",
+                n,
+                f"{through / rows:.0f}",
+                *stated(wrong),
+                f"{seconds:.1f}",
+            )
+
+    table("rule | n | evaluations a row | mean error | worst | seconds", lines())
+    table(
+        "Captum's n | its mean error | its evaluations | ours at that error | times fewer",
+        [fewer(n, cost, e, needed(curve, e)) for n, cost, e in captum],
+    )
+
+
+def fewer(n: int, cost: float, error: float, need: Any) -> tuple[Any, ...]:
+    """What Captum spends, and what we do for the same error."""
+    return n, f"{error:.1e}", f"{cost:.0f}", need, f"{cost / need.number:.0f}"
+
+
+def layer_by_layer(case: Case, steps: int) -> dict[str, Tensor]:
+    """Captum's conductance, one layer after the other."""
+    from captum.attr import LayerConductance
+
+    modules, found = dict(case.net.named_modules()), {}
+    for name in case.layers:
+        ask: Any = LayerConductance(case.net, modules[name]).attribute
+        how = {"baselines": case.start, "target": case.how["target"], "n_steps": steps}
+        found[name] = ask(case.x, internal_batch_size=64, **how).detach()
+    return found
+
+
+PARTS = ("layers", "regional", "memory", "sums", "captum")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--smoke", action="store_true", help="small random nets")
+    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--peak", nargs=2, metavar=("WHAT", "NODES"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", ig.NotConverged)
+    warnings.filterwarnings("ignore", ".torch.jit.script.", DeprecationWarning)  # torch's own
+    make = toy if args.smoke else resnet
+    if args.peak:
+        from lab.peaks import peak
+
+        print(peak(make(1), args.peak[0], int(args.peak[1])))
+        return
+    for part in args.parts or PARTS:
+        print(f"## {part}\n", flush=True)
+        run(part, make, args.rows, args.smoke)
+
+
+def run(part: str, make: Callable[[int], Case], rows: int, smoke: bool) -> None:
+    """One part."""
+    steps = (4, 8) if smoke else (10, 20, 50, 100)
+    nodes = (4, 16, 64) if smoke else (5, 10, 20, 50, 100, 200)
+    if part == "layers":
+        layers(make(rows), steps, nodes)
+    elif part == "regional":
+        at = "2" if smoke else "layer2"
+        from lab.boxes import regional, seconds_of_regions
+
+        regional(make(rows), at, (16,) if smoke else (16, 64, 256), nodes)
+        seconds_of_regions(make(rows), at)
+    elif part == "memory":
+        from lab.peaks import peaks
+
+        peaks((4, 16) if smoke else (50, 300, 1000), smoke)
+    elif part == "sums":
+        from lab.cuts import sums
+
+        sums(smoke)
+    else:
+        from lab.parity import parity
+
+        parity()
+
+
+if __name__ == "__main__":
+    main()

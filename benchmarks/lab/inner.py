@@ -1,0 +1,125 @@
+"""Nets that are looked into, and how far an answer is from the truth, for `benchmarks/inside.py`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import intgrad as ig
+
+PUSHED = ig.PushedForward()
+
+
+def gauss(nodes: int) -> ig.GaussLegendre:
+    """So many points, and no word about their error: it is measured here."""
+    return ig.GaussLegendre(nodes, rtol=math.inf)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net, a row or some, where their paths start, their classes, and the layers that are looked at."""
+
+    name: str
+    net: nn.Module
+    x: Tensor
+    start: Tensor
+    layers: tuple[str, ...]
+    finest: int = 2048
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What all are asked about."""
+        with torch.no_grad():
+            classes = self.net(self.x).argmax(1).tolist()
+        return {"target": classes, "baseline": self.start}
+
+
+class Block(nn.Module):
+    """A residual block of the small net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.two(torch.relu(self.one(x))))
+
+
+def toy(rows: int) -> Case:
+    """Three residual blocks, random: (n, 3, 8, 8) -> (n, 5)."""
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 4, 3, padding=1), Block(), Block(), Block(), nn.Flatten()]
+    net = nn.Sequential(*body, nn.Linear(256, 5)).double().eval().requires_grad_(False)
+    x = torch.rand(rows, 3, 8, 8, dtype=torch.float64)
+    return Case("small random net", net, x, torch.zeros_like(x), ("1", "2", "3"), 256)
+
+
+def resnet(rows: int) -> Case:
+    """CIFAR-10 ResNet-56 and all its residual blocks."""
+    from . import real  # it needs the data
+
+    found = real.cifar(56, rows)
+    names = [n for n, _ in found.model.named_modules()]
+    blocks = tuple(n for n in names if n.startswith("layer") and n.count(".") == 1)
+    return Case("CIFAR-10 ResNet-56", found.model, found.x, found.start, blocks)
+
+
+def off(found: Tensor, true: Tensor) -> list[float]:
+    """Relative L1 error of every row."""
+    size = lambda t: t.flatten(1).abs().sum(1)  # noqa: E731
+    return (size(found - true) / size(true)).tolist()
+
+
+def errors(found: dict[str, Tensor], true: dict[str, Tensor]) -> list[float]:
+    """Of all layers and rows."""
+    return [e for name in true for e in off(found[name], true[name])]
+
+
+def counted(net: nn.Module, call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What a call returns, the rows it sent through the net, and its seconds."""
+    rows = 0
+
+    def count(module: nn.Module, given: Any) -> None:
+        nonlocal rows
+        rows += len(given[0])
+
+    handle, begin = net.register_forward_pre_hook(count), time.perf_counter()
+    try:
+        found = call()
+    finally:
+        handle.remove()
+    return found, rows, time.perf_counter() - begin
+
+
+def table(head: str, lines: Iterable[Sequence[Any]]) -> None:
+    """A Markdown table, line by line as they come."""
+    names = head.split(" | ")
+    print(f"| {head} |\n|{'---|' * len(names)}", flush=True)
+    for line in lines:
+        print(f"| {' | '.join(map(str, line))} |", flush=True)
+    print()
+
+
+def spent(a: ig.Attribution) -> float:
+    """Gradients a row, and one more for each tangent: one a node."""
+    return float((a.evaluations + a.backwards).double().mean())
+
+
+def needed(curve: list[tuple[float, float]], level: float) -> Any:
+    """Evaluations at which a curve (evaluations, error) has this error, between logarithms."""
+    from .equal import crossing  # it needs scikit-learn
+
+    found = crossing([cost for cost, _ in curve], [error for _, error in curve], level)
+    assert found is not None
+    return found
+
+
+def stated(wrong: list[float]) -> tuple[str, str]:
+    """The mean and the worst."""
+    return f"{sum(wrong) / len(wrong):.1e}", f"{max(wrong):.1e}"
