@@ -11,9 +11,10 @@ memory    Peak memory of a call against the number of nodes, in processes of the
 sums      What the values of every layer of four trained nets add up to.
 captum    Each layer method of Captum beside ours: the same to rounding, converging, or another number.
 
-Evaluations are rows through the network with a backward pass. Ours carry a tangent through the forward
-pass as well, which is counted as one more: 2 a node. Errors are relative L1 errors against 2,048 Gauss
-points ("doubt": how far 1,024 are from that), in float64. Trained nets are read from INTGRAD_DATA, or
+Evaluations are rows through the network with a backward pass. Gauss points carry a tangent through the
+forward pass as well, which is counted as one more: 2 a node. An even number of panels asks half as many
+again, to know its error. Errors are relative L1 errors against a reference of ours in float64, whose own
+doubt is printed. Trained nets are read from INTGRAD_DATA, or
 from ../shared/data beside the repository.
 """
 
@@ -51,20 +52,34 @@ def layers(case: Case, steps: Sequence[int], nodes: Sequence[int]) -> None:
         case.net, case.x, at=list(case.layers), path=PUSHED, quadrature=rule, **case.how
     )
     values = lambda found: {name: a.values for name, a in found.items()}  # noqa: E731
-    true = values(sweep(gauss(case.finest)))
-    doubt = errors(values(sweep(gauss(case.finest // 2))), true)
+    true = values(sweep(averaged(case.finest)))
+    doubts = [
+        errors(values(sweep(rule)), true)
+        for rule in (averaged(case.finest // 2), gauss(case.points))
+    ]
     rows, k = len(case.x), len(case.layers)
-    print(f"{case.name}, {rows} rows, {k} blocks, {case.x.dtype}; doubt {max(doubt):.1e}\n")
+    print(
+        f"{case.name}, {rows} rows, {k} blocks, {case.x.dtype}. The reference, {case.finest} panels, is"
+    )
+    print(
+        f"{max(doubts[0]):.1e} from half as many, {max(doubts[1]):.1e} from {case.points} Gauss points.\n"
+    )
     curve: list[tuple[float, float]] = []
     captum: list[tuple[int, float, float]] = []
 
     def lines() -> Iterable[Sequence[Any]]:
-        for n in nodes:
-            begin = time.perf_counter()
-            found = sweep(gauss(n))
-            seconds, wrong = time.perf_counter() - begin, errors(values(found), true)
-            curve.append((spent(found[case.layers[0]]), sum(wrong) / len(wrong)))
-            yield "ours, one sweep", n, f"{curve[-1][0]:.0f}", *stated(wrong), f"{seconds:.1f}"
+        for name, rule, cost in (
+            ("ours, panels", averaged, panelled),
+            ("ours, Gauss", gauss, spent),
+        ):
+            for n in nodes:
+                begin = time.perf_counter()
+                found = sweep(rule(n))
+                seconds, wrong = time.perf_counter() - begin, errors(values(found), true)
+                evaluations = cost(found[case.layers[0]])
+                if rule is averaged:
+                    curve.append((evaluations, sum(wrong) / len(wrong)))
+                yield name, n, f"{evaluations:.0f}", *stated(wrong), f"{seconds:.1f}"
         for n in steps:
             theirs, through, seconds = counted(case.net, partial(layer_by_layer, case, n))
             wrong = errors(theirs, true)

@@ -23,8 +23,8 @@ def regional(case: Case, at: str, steps: Sequence[int], nodes: Sequence[int]) ->
     ask = lambda rule: ig.inside.regional(  # noqa: E731
         case.net, case.x, at=at, region=box, quadrature=rule, **case.how
     )
-    true = ask(gauss(case.finest)).values
-    doubt = off(ask(gauss(case.finest // 2)).values, true)
+    true = ask(gauss(2 * case.points)).values
+    doubt = off(ask(gauss(case.points)).values, true)
     print(f"{case.name}, {len(case.x)} rows, neurons of {at}; doubt {max(doubt):.1e}\n")
     curve: list[tuple[float, float]] = []
     published: list[tuple[int, float, float]] = []

@@ -22,11 +22,7 @@ CUTS: dict[str, str] = {
     "stories260k": r"lm|lm\.lm_head|lm\.model(\.embed_tokens|\.norm|\.layers\.\d)?",
     "small random net": r"\d",
 }
-RULES: dict[str, Any] = {
-    "squeezenet": ig.GaussLegendre(64, rtol=0.05),
-    "resnet56": ig.GaussLegendre(128, rtol=0.05),
-}
-DEFAULT = ig.Automatic(1e-2)
+RULE = ig.Automatic(1e-2)  # the default, spelt out
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Added:
 
 def case(name: str) -> tuple[nn.Module, Any, dict[str, Any]]:
     """A net, one row, and how it is asked."""
-    if name not in RULES and name not in ("trec_bert", "stories260k"):
+    if name == "small random net":
         from .inner import toy
 
         small = toy(1)
@@ -74,10 +70,9 @@ def case(name: str) -> tuple[nn.Module, Any, dict[str, Any]]:
     }  # fmt: skip
 
 
-def measured(name: str, rule: Any = None) -> Added:
+def measured(name: str, rule: Any = RULE) -> Added:
     """Conductance of every layer of a net, blocks included."""
     net, x, how = case(name)
-    rule = rule or RULES.get(name, DEFAULT)
     ask: Callable[[Any], Any] = lambda at: ig.attribute(net, x, at=at, quadrature=rule, **how)  # noqa: E731
     leaves: Any = ask("all")
     blocks = [
@@ -85,7 +80,7 @@ def measured(name: str, rule: Any = None) -> Added:
         for n, m in net.named_modules()
         if n and any(m.children()) and re.fullmatch(CUTS[name], n) and not is_list(m)
     ]
-    layers = Layers({**leaves, **(ask(blocks) if blocks else {})})
+    layers = Layers({**leaves, **ask(blocks)} if blocks else leaves)
     told = {n for n, a in layers.items() if a.residual is not None}
     return Added(layers, {n for n in layers if re.fullmatch(CUTS[name], n)}, told)
 
@@ -112,7 +107,7 @@ def sums(smoke: bool) -> None:
         same = "the same" if found.built == found.told else sorted(found.built ^ found.told)
         beside = found.beside()
         spread = [beside[0], beside[len(beside) // 2], beside[-1]] if beside else [math.nan] * 3
-        rule = type(RULES.get(name, DEFAULT)).__name__
+        rule = next(iter(found.layers.values())).run.rule
         cells = [
             name,
             rule,

@@ -21,6 +21,11 @@ def gauss(nodes: int) -> ig.GaussLegendre:
     return ig.GaussLegendre(nodes, rtol=math.inf)
 
 
+def averaged(panels: int) -> ig.PanelAveraged:
+    """So many panels."""
+    return ig.PanelAveraged(panels, rtol=math.inf)
+
+
 @dataclass(frozen=True)
 class Case:
     """A net, a row or some, where their paths start, their classes, and the layers that are looked at."""
@@ -30,7 +35,8 @@ class Case:
     x: Tensor
     start: Tensor
     layers: tuple[str, ...]
-    finest: int = 2048
+    finest: int = 512  # panels of the reference
+    points: int = 1024  # Gauss points that it is held against
 
     @property
     def how(self) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def toy(rows: int) -> Case:
     body = [nn.Conv2d(3, 4, 3, padding=1), Block(), Block(), Block(), nn.Flatten()]
     net = nn.Sequential(*body, nn.Linear(256, 5)).double().eval().requires_grad_(False)
     x = torch.rand(rows, 3, 8, 8, dtype=torch.float64)
-    return Case("small random net", net, x, torch.zeros_like(x), ("1", "2", "3"), 256)
+    return Case("small random net", net, x, torch.zeros_like(x), ("1", "2", "3"), 128, 256)
 
 
 def resnet(rows: int) -> Case:
@@ -109,6 +115,11 @@ def table(head: str, lines: Iterable[Sequence[Any]]) -> None:
 def spent(a: ig.Attribution) -> float:
     """Gradients a row, and one more for each tangent: one a node."""
     return float((a.evaluations + a.backwards).double().mean())
+
+
+def panelled(a: ig.Attribution) -> float:
+    """Gradients a row: panels need no tangent."""
+    return float(a.evaluations.double().mean())
 
 
 def needed(curve: list[tuple[float, float]], level: float) -> Any:

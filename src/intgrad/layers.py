@@ -16,7 +16,7 @@ from intgrad.caller import bar, calm
 from intgrad.certificate import Question, certify, report_convergence
 from intgrad.errors import Unsupported
 from intgrad.integral import LineIntegral
-from intgrad.integrand import BareGradient, GradientVelocity, NodeWork
+from intgrad.integrand import BareGradient, GradientVelocity, NodeWork, PanelWork
 from intgrad.model.checks import refuse_training
 from intgrad.model.observe import Place
 from intgrad.model.oracle import Oracle, ability
@@ -36,7 +36,7 @@ ROUNDING = 3e-4  # of the values' L1 norm: a sum further off at the very same no
 class Conductance:
     """gradient . tangent at every place, a tensor (T, n, *layer) each; then the target's own derivative.
 
-    The last, (T, n, 1), is what the values of a cut add up to at every node.
+    It comes twice, (T, n, 1): as what the input adds up to, and as what the values of a cut do.
     """
 
     places: tuple[Place, ...]
@@ -46,7 +46,58 @@ class Conductance:
     def __call__(self, oracle: Oracle, work: NodeWork) -> Point:
         """Contributions, one tensor a place, and the derivative."""
         _, rise, seen = ability(oracle, "observe")(work.x, work.rows, self.places, (work.velocity,))
-        return *(s.gradient * s.tangents for s in seen), rise[0][..., None]
+        own = rise[0][..., None]
+        return *(s.gradient * s.tangents for s in seen), own, own
+
+    @property
+    def averaged(self) -> AveragedConductance:
+        """The same, averaged over panels by the model itself."""
+        return AveragedConductance(self.places)
+
+
+@dataclass(frozen=True, eq=False)
+class AveragedConductance:
+    """Gradients averaged over a panel, times how each place moves over it. No pass in forward mode.
+
+    Like `AveragedGradient` of second order on kinks, and complete at a cut to rounding, whatever the
+    number of panels. Behind the places (T, p, 1) each: what the input adds up to, and what the target
+    gains. They differ where something in the model is not averaged.
+    """
+
+    places: tuple[Place, ...]
+    unit: ClassVar[str] = "panel"
+    complete: ClassVar[bool] = True
+
+    @property
+    def averaged(self) -> AveragedConductance:
+        """It is."""
+        return self
+
+    def __call__(self, oracle: Oracle, work: PanelWork) -> Point:
+        """Contributions (T, p, *layer), one a place, and the two sums."""
+        ask = ability(oracle, "panels")
+        found = ask(work.x, work.rows, work.first, work.second, self.places)
+        k, size = len(self.places), len(work.x)
+        gradient, inner, moves, gain = (
+            found[:size],
+            found[size : size + k],
+            found[size + k : -1],
+            found[-1],
+        )
+        own = sum(
+            (g * d).flatten(2).sum(2).double()
+            for g, d in zip(gradient, work.increments(), strict=True)
+        )
+        assert isinstance(own, Tensor)
+        return (
+            *(g * d for g, d in zip(inner, moves, strict=True)),
+            own[..., None].to(gain),
+            gain[..., None],
+        )
+
+    def lost(self, value: Point) -> Tensor:
+        """What the input's sum misses of the gain, (T, rows)."""
+        return (value[-1] - value[-2])[..., 0].double()
 
 
 @dataclass(frozen=True, eq=False)

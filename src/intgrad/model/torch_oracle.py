@@ -127,8 +127,15 @@ class TorchOracle:
         (values,) = self._in_calls(x, rows, self._values)
         return values if self.targets else values[0]
 
-    def panels(self, x: Point, rows: Tensor, first: Tensor, second: Tensor) -> Point:
-        """Gradients (T, p, ...) averaged over the panels between consecutive points.
+    def panels(
+        self,
+        x: Point,
+        rows: Tensor,
+        first: Tensor,
+        second: Tensor,
+        places: Sequence[Place] = (),
+    ) -> Point:
+        """Gradients (T, p, ...) averaged over the panels between consecutive points; see `averaged`.
 
         Raises
         ------
@@ -136,7 +143,7 @@ class TorchOracle:
             Something in the model cannot be averaged.
         """
         assert bool((second == first + 1).all())
-        return in_calls(self, self.covered(x, rows), x, rows, first)
+        return in_calls(self, self.covered(x, rows), x, rows, first, places)
 
     def covered(self, x: Point, rows: Tensor) -> Coverage:
         """Which operations the model has and whether they can be averaged; probed once."""
