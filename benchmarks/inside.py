@@ -31,10 +31,12 @@ import torch
 from lab.inner import (
     PUSHED,
     Case,
+    averaged,
     counted,
     errors,
     gauss,
     needed,
+    panelled,
     resnet,
     spent,
     stated,
@@ -74,7 +76,7 @@ def layers(case: Case, steps: Sequence[int], nodes: Sequence[int]) -> None:
         ):
             for n in nodes:
                 begin = time.perf_counter()
-                found = sweep(rule(n))
+                found: Any = sweep(rule(n))
                 seconds, wrong = time.perf_counter() - begin, errors(values(found), true)
                 evaluations = cost(found[case.layers[0]])
                 if rule is averaged:

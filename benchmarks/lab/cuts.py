@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,24 +62,24 @@ def case(name: str) -> tuple[nn.Module, Any, dict[str, Any]]:
 
     found = real.case(name, 1)
     how = {"baseline": found.baseline, "target": found.classes.tolist(), "check": False}
-    return found.model, found.x, {
-        **how,
-        "path": ig.PushedForward(at=found.at),
-        "given": dict(found.given) or None,
-    }  # fmt: skip
+    path, given = ig.PushedForward(at=found.at), dict(found.given) or None
+    return found.model, found.x, {**how, "path": path, "given": given}
 
 
 def measured(name: str, rule: Any = RULE) -> Added:
     """Conductance of every layer of a net, blocks included."""
     net, x, how = case(name)
-    ask: Callable[[Any], Any] = lambda at: ig.attribute(net, x, at=at, quadrature=rule, **how)  # noqa: E731
-    leaves: Any = ask("all")
+
+    def ask(at: Any) -> Any:
+        return ig.attribute(net, x, at=at, quadrature=rule, **how)
+
+    leaves = ask("all")
     blocks = [
         n
         for n, m in net.named_modules()
         if n and any(m.children()) and re.fullmatch(CUTS[name], n) and not is_list(m)
     ]
-    layers = Layers({**leaves, **ask(blocks)} if blocks else leaves)
+    layers = Layers({**leaves, **(ask(blocks) if blocks else {})})
     told = {n for n, a in layers.items() if a.residual is not None}
     return Added(layers, {n for n in layers if re.fullmatch(CUTS[name], n)}, told)
 
