@@ -146,7 +146,7 @@ def main() -> None:
 
 def run(part: str, make: Callable[[int], Case], rows: int, smoke: bool) -> None:
     """One part."""
-    steps = (4, 8) if smoke else (10, 20, 50, 100)
+    steps = (4, 8) if smoke else (10, 20, 50)
     nodes = (4, 16, 64) if smoke else (5, 10, 20, 50, 100, 200)
     if part == "layers":
         layers(make(rows), steps, nodes)
