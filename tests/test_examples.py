@@ -42,7 +42,9 @@ def test_the_table_example_converges_and_names_its_columns(tmp_path: Path) -> No
     assert "NOT" not in said
 
 
-OPTIONAL = ["photo.py", "question.py", "regional_pruning.py", "class_pruning.py"]
+OPTIONAL = [
+    "photo.py", "question.py", "regional_pruning.py", "class_pruning.py", "interactions_tables.py"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -91,3 +93,18 @@ def test_the_class_example_loses_the_digit_and_keeps_it(data: Path, tmp_path: Pa
     for _, top, _, bottom, _, chance, _ in eight:
         assert float(top) < 0.1 < 0.9 < float(bottom)
         assert float(chance) > 0.9
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_tables_example_prints_pairs_with_their_errors_and_draws_them(data, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    said = run("interactions_tables.py", 3, where=tmp_path, data=data)
+    for name in ("diabetes", "titanic", "adult"):
+        assert (tmp_path / f"{name}.png").is_file()
+        title, *pairs = said.split(f"\n{name}: ")[1].splitlines()[:7]
+        assert float(title.split("about ")[1].split("%")[0]) > 70
+        sizes = [float(pair.split(": ")[1].split()[0]) for pair in pairs]
+        errors = [float(pair.split("± ")[1]) for pair in pairs]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(error < 0.1 * size for error, size in zip(errors, sizes, strict=True))
