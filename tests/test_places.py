@@ -243,6 +243,16 @@ def test_layers_of_several_targets_and_of_their_own_lines_are_printed_too():
     assert "  -  " in repr(influence).splitlines()[-1]
 
 
+def test_a_page_of_layers_names_each_of_them(tmp_path):
+    net, x = residual_net(), noise(1, 3, 8, 8, dtype=D)
+    found = ig.methods.conductance(["stem", "body"])(net, x, target=1)
+    text = found.to_html(tmp_path / "layers.html")
+    assert (tmp_path / "layers.html").read_text(encoding="utf-8") == text
+    for name in found:
+        assert f"conductance at {name}" in text
+    assert "is no cut" in text
+
+
 # ---------------------------------------------------------------------- blocks and heads by name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 from intgrad._types import each_target, flatten, total
 from intgrad.attribution import Attribution
 from intgrad.headline import percent, spread, targets
@@ -22,6 +24,12 @@ class Layers(dict[str, Attribution]):
         table = [HEAD, *(_line(name, a) for name, a in self.items())]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join([_title(self), *(_row(cells, widths) for cells in table)])
+
+    def to_html(self, path: str | PathLike[str] | None = None) -> str:
+        """A self-contained page with all layers, the certificate of each under it."""
+        from intgrad.report import page  # their own face, as `Attribution.to_html`
+
+        return page(list(self.values()), path)
 
 
 def _title(layers: Layers) -> str:
