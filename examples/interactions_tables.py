@@ -45,7 +45,8 @@ def column(cells: list[str]) -> Tensor:
     """Numbers, 0 where there is none; of a category one column a value."""
     if all(c.replace(".", "").replace("-", "").isdigit() for c in cells if c):
         return torch.tensor([[float(c or 0)] for c in cells], dtype=torch.float64)
-    return torch.tensor([[c == v for v in sorted(set(cells))] for c in cells]).double()
+    values = sorted(set(cells))
+    return torch.tensor([[c == v for v in values] for c in cells]).double()
 
 
 def train(x: Tensor, y: Tensor) -> nn.Module:
