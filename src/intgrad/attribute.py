@@ -12,12 +12,13 @@ from intgrad.attribution import Attribution
 from intgrad.ensemble import members
 from intgrad.question import ask, refuse_parts
 from intgrad.recipe import Recipe
+from intgrad.several import Layers
 
 
 @overload
-def attribute(
+def attribute(  # pyright: ignore[reportOverlappingOverload]  # the second is for everything else
     model: Callable[..., Any], x: Any, *, at: list[Any] | Literal["all"], **parts: Any
-) -> dict[str, Attribution]: ...
+) -> Layers: ...
 @overload
 def attribute(
     model: Callable[..., Any], x: Any, *, at: Any = "input", **parts: Any

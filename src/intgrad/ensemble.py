@@ -77,9 +77,7 @@ def _layers_averaged(
         call["check"] = False  # the model has been looked at
     if isinstance(found[0], Attribution):
         return told(mean(recipe, found), strict)
-    layers = Layers(
-        {name: mean(recipe, [answers[name] for answers in found]) for name in found[0]}
-    )
+    layers = Layers({name: mean(recipe, [answers[name] for answers in found]) for name in found[0]})
     if strict is not None:
         report_convergence(list(layers.values()), strict)
     return layers
