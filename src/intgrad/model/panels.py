@@ -182,7 +182,7 @@ def _pulled(
     ]
 
 
-def in_calls(
+def average(
     oracle: Any,
     coverage: Coverage,
     x: Point,
@@ -208,5 +208,5 @@ def in_calls(
     for some in (first[:half], first[half:]):
         low, high = int(some[0]), int(some[-1]) + 2
         cut = tuple(p[low:high] for p in x)
-        parts.append(in_calls(oracle, coverage, cut, rows[low:high], some - low, places))
+        parts.append(average(oracle, coverage, cut, rows[low:high], some - low, places))
     return tuple(torch.cat(p, 1) for p in zip(*parts, strict=True))
