@@ -259,15 +259,15 @@ def test_a_page_of_layers_names_each_of_them(tmp_path):
 def test_heads_are_equal_parts_of_the_last_axis():
     net, x = gelu_mlp(dtype=D), noise(2, 6, dtype=D)
     a = conductance(net, x, "1", quadrature=ig.Automatic(1e-3))
-    four = ig.inside.heads(a, 4)
+    four = ig.inside.by_head(a, 4)
     assert torch.allclose(four.values, a.values.reshape(2, 4, 4).sum(2))
     assert torch.allclose(four.error_map, a.error_map.reshape(2, 4, 4).sum(2))
     assert torch.equal(four.residual, a.residual)
-    every = ig.inside.heads(conductance(net, x, "1", target=ig.All()), 2)
+    every = ig.inside.by_head(conductance(net, x, "1", target=ig.All()), 2)
     assert every.values.shape == (4, 2, 2)
     for count in (3, 0, 2.0):
         with pytest.raises(ig.InputError, match=r"heads|count"):
-            ig.inside.heads(a, count)
+            ig.inside.by_head(a, count)
 
 
 def tiny(kind):
@@ -311,7 +311,7 @@ def test_blocks_and_heads_of_transformers_are_reached_by_name(kind):
         assert found[name].residual is not None, name
         assert torch.allclose(sums(found[name]), gain(found[name]), atol=1e-6), name
         assert found[name].values.shape == (2, 4, 8)
-    heads = ig.inside.heads(found[before], 2)
+    heads = ig.inside.by_head(found[before], 2)
     assert heads.values.shape == (2, 4, 2)
     # the projection is affine and works word by word: its output gets what the heads did
     assert torch.allclose(heads.values.sum(2), found[through].values.sum(2), atol=1e-9)
@@ -349,4 +349,4 @@ def test_trained_transformers_are_looked_into_by_name(data, name):
         assert float(found[cut].residual.abs().max()) < 1e-2 * norm, cut
     assert "no cut" in repr(found).splitlines()[-1]
     count = net.config.num_attention_heads
-    assert ig.inside.heads(found[names[-1]], count).values.shape == (1, ids.shape[1], count)
+    assert ig.inside.by_head(found[names[-1]], count).values.shape == (1, ids.shape[1], count)

@@ -25,7 +25,9 @@ def regional(case: Case, at: str, steps: Sequence[int], nodes: Sequence[int]) ->
     )
     true = ask(gauss(case.points)).values
     doubt = max(off(ask(gauss(case.points // 2)).values, true))
-    print(f"{case.name}, {len(case.x)} rows, neurons of {at}. The reference, {case.points} Gauss points,")
+    print(
+        f"{case.name}, {len(case.x)} rows, neurons of {at}. The reference, {case.points} Gauss points,"
+    )
     print(f"is {doubt:.1e} from half as many.\n")
     curve: list[tuple[float, float]] = []
     published: list[tuple[int, float, float]] = []

@@ -1,6 +1,6 @@
 """What happens between input and output: which neurons made a region of the map."""
 
-from intgrad.inside.heads import heads
+from intgrad.inside.by_head import by_head
 from intgrad.inside.prune import Pruning, prune
 from intgrad.inside.pruned_class import ClassPruning, prune_class
 from intgrad.inside.regional import PublishedRule, regional
@@ -11,7 +11,7 @@ __all__ = [
     "Pruning",
     "PublishedRule",
     "Through",
-    "heads",
+    "by_head",
     "prune",
     "prune_class",
     "regional",

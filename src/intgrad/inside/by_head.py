@@ -7,7 +7,7 @@ from intgrad.attribution import Attribution
 from intgrad.errors import InputError
 
 
-def heads(a: Attribution, count: int) -> Attribution:
+def by_head(a: Attribution, count: int) -> Attribution:
     """What each attention head is worth: the last axis in `count` equal parts, each added up.
 
     The heads of a transformer stand side by side in what goes into the projection behind them:
