@@ -159,7 +159,7 @@ def run(part: str, make: Callable[[int], Case], rows: int, smoke: bool) -> None:
     elif part == "memory":
         from lab.peaks import peaks
 
-        peaks((4, 16) if smoke else (50, 300, 1000), smoke)
+        peaks((4, 16) if smoke else (20, 100, 400), smoke)
     elif part == "sums":
         from lab.cuts import sums
 

@@ -22,6 +22,10 @@ CUTS: dict[str, str] = {
     "small random net": r"\d",
 }
 RULE = ig.Automatic(1e-2)  # the default, spelt out
+FIXED = {  # open panels of all layers of these would need gigabytes
+    "squeezenet": ig.PanelAveraged(16, rtol=0.1),
+    "resnet56": ig.PanelAveraged(64, rtol=0.1),
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def is_list(module: nn.Module) -> bool:
 def sums(smoke: bool) -> None:
     """A line a net."""
     names = (
-        ["small random net"] if smoke else ["squeezenet", "resnet56", "trec_bert", "stories260k"]
+        ["small random net"] if smoke else ["trec_bert", "stories260k", "resnet56", "squeezenet"]
     )
     columns = (
         "net (one row) | rule | layers | cuts, as built | cuts, as told | largest residual / L1 of the values"
@@ -100,7 +104,7 @@ def sums(smoke: bool) -> None:
     )
     print(f"| {columns} |\n|{'---|' * (columns.count('|') + 1)}")
     for name in names:
-        found = measured(name)
+        found = measured(name, FIXED.get(name, RULE))
         norm, gain = found.residual()
         worst = max(float(a.error.max()) for a in found.layers.values())
         same = "the same" if found.built == found.told else sorted(found.built ^ found.told)
