@@ -6,8 +6,8 @@
 
 layers    Conductance of every residual block of a CIFAR-10 ResNet-56 from one sweep, beside one run of
           Captum's LayerConductance a block.
-regional  The neurons behind a region, beside the finite differences of the paper's code.
-memory    Peak memory of a call against the number of nodes, in processes of their own (Linux).
+regional  The neurons behind a region, beside the finite differences of the paper's code (ResNet-20).
+memory    Peak memory of a call against the number of nodes, in processes of their own (ResNet-20; Linux).
 sums      What the values of every layer of four trained nets add up to.
 captum    Each layer method of Captum beside ours: the same to rounding, converging, or another number.
 
@@ -137,7 +137,8 @@ def main() -> None:
     if args.peak:
         from lab.peaks import peak
 
-        print(peak(make(1), args.peak[0], int(args.peak[1])))
+        case = toy(1) if args.smoke else resnet(1, 20)
+        print(peak(case, args.peak[0], int(args.peak[1])))
         return
     for part in args.parts or PARTS:
         print(f"## {part}\n", flush=True)
@@ -154,8 +155,9 @@ def run(part: str, make: Callable[[int], Case], rows: int, smoke: bool) -> None:
         at = "2" if smoke else "layer2"
         from lab.boxes import regional, seconds_of_regions
 
-        regional(make(rows), at, (16,) if smoke else (16, 64, 256), nodes)
-        seconds_of_regions(make(rows), at)
+        case = toy(rows) if smoke else resnet(rows, 20)
+        regional(case, at, (16,) if smoke else (16, 64, 256), nodes)
+        seconds_of_regions(case, at)
     elif part == "memory":
         from lab.peaks import peaks
 

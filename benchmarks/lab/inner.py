@@ -66,14 +66,14 @@ def toy(rows: int) -> Case:
     return Case("small random net", net, x, torch.zeros_like(x), ("1", "2", "3"), 128, 256)
 
 
-def resnet(rows: int) -> Case:
-    """CIFAR-10 ResNet-56 and all its residual blocks."""
+def resnet(rows: int, depth: int = 56) -> Case:
+    """A CIFAR-10 ResNet and all its residual blocks."""
     from . import real  # it needs the data
 
-    found = real.cifar(56, rows)
+    found = real.cifar(depth, rows)
     names = [n for n, _ in found.model.named_modules()]
     blocks = tuple(n for n in names if n.startswith("layer") and n.count(".") == 1)
-    return Case("CIFAR-10 ResNet-56", found.model, found.x, found.start, blocks)
+    return Case(f"CIFAR-10 ResNet-{depth}", found.model, found.x, found.start, blocks)
 
 
 def off(found: Tensor, true: Tensor) -> list[float]:
