@@ -43,7 +43,7 @@ from lab.inner import (
     table,
     toy,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 import intgrad as ig
 
@@ -157,11 +157,13 @@ def run(part: str, make: Callable[[int], Case], rows: int, smoke: bool) -> None:
 
         case = toy(rows) if smoke else resnet(rows, 20)
         regional(case, at, (16,) if smoke else (16, 64, 256), nodes)
+        if not smoke:
+            regional(toy(rows, nn.functional.gelu), "2", (16, 64, 256), (2, 3, 4, 6, 8, 12))
         seconds_of_regions(case, at)
     elif part == "memory":
         from lab.peaks import peaks
 
-        peaks((4, 16) if smoke else (20, 100, 400), smoke)
+        peaks((4, 16) if smoke else (20, 200), smoke)
     elif part == "sums":
         from lab.cuts import sums
 

@@ -49,21 +49,23 @@ class Case:
 class Block(nn.Module):
     """A residual block of the small net."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        self.act = act
         self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.two(torch.relu(self.one(x))))
+        return self.act(x + self.two(self.act(self.one(x))))
 
 
-def toy(rows: int) -> Case:
+def toy(rows: int, act: Callable[[Tensor], Tensor] = torch.relu) -> Case:
     """Three residual blocks, random: (n, 3, 8, 8) -> (n, 5)."""
     torch.manual_seed(0)
-    body = [nn.Conv2d(3, 4, 3, padding=1), Block(), Block(), Block(), nn.Flatten()]
+    body = [nn.Conv2d(3, 4, 3, padding=1), Block(act), Block(act), Block(act), nn.Flatten()]
     net = nn.Sequential(*body, nn.Linear(256, 5)).double().eval().requires_grad_(False)
     x = torch.rand(rows, 3, 8, 8, dtype=torch.float64)
-    return Case("small random net", net, x, torch.zeros_like(x), ("1", "2", "3"), 128, 256)
+    name = "small random net" if act is torch.relu else "small random net, smooth"
+    return Case(name, net, x, torch.zeros_like(x), ("1", "2", "3"), 128, 256)
 
 
 def resnet(rows: int, depth: int = 56) -> Case:
