@@ -164,7 +164,9 @@ def main() -> None:
         )
         return
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore", ig.NotConverged)  # five left nodes do not claim to be enough

@@ -217,6 +217,16 @@ def test_edge_conductance_makes_the_whole_difference_over_every_cut(name):
     assert torch.allclose(last, sums[0], atol=1e-9)
 
 
+def test_a_path_that_bends_has_edge_conductance_too():
+    bow = lambda t, start, end: start + (2 * t - t * t) * (end - start)  # noqa: E731
+    fine = ig.GaussLegendre(100, rtol=1)
+    a, b = (
+        scored("gpt2", quadrature=fine, path=ig.PushedForward(of=path))
+        for path in (ig.Straight(), bow)
+    )
+    assert torch.allclose(a.attribution.values, b.attribution.values, atol=1e-5)  # the same way
+
+
 def without(name, module, act):
     """The target on the clean prompts with one module's output that of the corrupted ones."""
     model, kept = decoder(name), []
@@ -376,6 +386,28 @@ def test_padding_is_given_by_name_and_changes_nothing():
     a = faithfulness(model, ids, other, given={"attention_mask": mask}, **given_)
     b = faithfulness(model, CLEAN[:, 1:], CORRUPT[:, 1:], **given_)
     assert torch.allclose(a.output, b.output, rtol=1e-3, atol=1e-3)
+
+
+def test_a_state_space_model_has_layers_and_edges():
+    model, how = decoder("mamba"), {"target": target, "baseline": CORRUPT}
+    layers = ["backbone.layers.0.mixer", "backbone.layers.1"]
+    path = ig.PushedForward(at="embedding")
+    found = ig.attribute(model, CLEAN, at=layers, path=path, **how)
+    gain = (found[layers[1]].output - found[layers[1]].baseline_output).double()
+    assert torch.allclose(found[layers[1]].values.double().sum((1, 2)), gain, rtol=0.02, atol=0.02)
+    inside = scored("mamba", quadrature=ig.GaussLegendre(300), path=ig.PushedForward())
+    mixer = inside.node_scores[:, inside.graph.nodes.index("s0")]
+    own = found[layers[0]].values.double().sum((1, 2))  # the layer's conductance
+    assert torch.allclose(mixer, own, rtol=0.03, atol=0.03)
+
+
+def test_edges_are_kept_in_a_file(tmp_path):
+    found = scored("gpt2", quadrature=ig.GaussLegendre(4), path=ig.inside.InTurn())
+    found.attribution.save(tmp_path / "edges.safetensors")
+    again = ig.Attribution.load(tmp_path / "edges.safetensors")
+    assert torch.equal(again.values, found.attribution.values)
+    assert again.recipe == found.attribution.recipe
+    assert (again.recipe.name, again.run.at) == ("edge_attribution", "embedding")
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mamba"])
@@ -549,6 +581,21 @@ def test_a_target_is_one_number_a_row():
         faithfulness(decoder("gpt2"), CLEAN, CORRUPT, target=unit, **how)
     with pytest.raises(ig.Unsupported, match="reads a layer"):
         asked(target=unit)
+
+
+def test_paths_and_rules_that_have_no_edges_are_refused():
+    for wrong in ("straight", ig.Guided(), ig.Straight):
+        with pytest.raises(ig.Unsupported, match=r"edges know ig.Straight\(\)"):
+            asked(path=wrong)
+    with pytest.raises(ig.InputError, match="quadrature=5 is not understood"):
+        asked(quadrature=5)
+    for wrong in (ig.Exact(), ig.Differences(), ig.PanelAveraged()):
+        with pytest.raises(ig.Unsupported):
+            asked(quadrature=wrong)
+    mask = {"attention_mask": torch.ones(2, 5)}
+    how = {"target": target, "ranking": torch.rand(110), "counts": (1,), "given": mask}
+    with pytest.raises(ig.InputError, match="mask"):
+        faithfulness(decoder("gpt2"), CLEAN, CORRUPT, **how)
 
 
 def test_a_number_of_edges_is_within_the_graph():

@@ -34,7 +34,7 @@ from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import PushedForward, Straight
 from intgrad.quadrature import GaussLegendre
 from intgrad.quadrature.tolerance import reachable
-from intgrad.question import opened, prepare
+from intgrad.question import opened, prepare, refuse_parts
 from intgrad.recipe import Recipe
 
 # a ranking needs no more: 5 %, from 16 gradients a pair where that suffices
@@ -144,7 +144,9 @@ def edges(
     2023, "Attribution Patching Outperforms Automated Circuit Discovery", arXiv:2310.10348.
     """
     refuse_prompts(clean, corrupt)
+    refuse_path(path)
     target, recipe = read_output(target), Recipe("edge_attribution", corrupt, path, quadrature)
+    refuse_parts(recipe.but(path=Straight()))
     with calm(model, False), bar(progress) as tick:
         if check:
             refuse_training(model)
@@ -220,6 +222,21 @@ def moves_of(decoder: Decoder, oracle: TorchOracle, corrupt: Tensor) -> tuple[Te
         found.append(moved)
         oracle.meter.count(rows.repeat(2), 0)
     return tuple(torch.cat(m) for m in zip(*found, strict=True))
+
+
+def refuse_path(path: Any) -> None:
+    """Moves are from end to end, or the path's own.
+
+    Raises
+    ------
+    Unsupported
+        Another path.
+    """
+    if not isinstance(path, Straight | InTurn | PushedForward):
+        raise Unsupported(
+            f"path={path!r}; edges know ig.Straight(), ig.inside.InTurn() and ig.PushedForward(), in which "
+            f"another path of the embeddings can be put: ig.PushedForward(of=...)."
+        )
 
 
 def refuse_still(question: Question) -> None:

@@ -20,6 +20,7 @@ from intgrad.inside.circuits.runs import Run, Uncached, read_output, refuse_prom
 from intgrad.integral import ATOL
 from intgrad.model.bound import Bound, reader
 from intgrad.model.checks import refuse_training
+from intgrad.model.refusals import row_extras
 
 Ranking = Edges | Tensor
 
@@ -55,12 +56,13 @@ class Faithfulness:
 
     def table(self) -> str:
         """A line a count: the faithfulness of every ranking, and its live edges in brackets."""
-        lines = ["edges" + "".join(f"{name:>18}" for name in self.names)]
+        wide = max(16, *map(len, self.names)) + 2
+        lines = ["edges" + "".join(f"{name:>{wide}}" for name in self.names)]
         columns = zip(
             self.counts.tolist(), self.values.T.tolist(), self.live.T.tolist(), strict=True
         )
         for count, values, live in columns:
-            cells = (f"{f'{v:.3f} ({n})':>18}" for v, n in zip(values, live, strict=True))
+            cells = (f"{f'{v:.3f} ({n})':>{wide}}" for v, n in zip(values, live, strict=True))
             lines.append(f"{count:5d}" + "".join(cells))
         return "\n".join(lines)
 
@@ -131,6 +133,7 @@ def faithfulness(
     decoder, plain = dissect(model, family), Uncached(model)
     whole_number(width, "width", 1)
     named = ranking if isinstance(ranking, Mapping) else {"ranking": ranking}
+    extras = row_extras(given, len(clean))
     orders = [order_of(decoder, r) for r in named.values()]
     numbers = [refuse_size(int(count), len(decoder.graph)) for count in counts]
     if not numbers or not orders:
@@ -139,7 +142,7 @@ def faithfulness(
         )
     keep = torch.stack([torch.stack([_highest(o, n) for n in numbers]) for o in orders])
     live = torch.stack([decoder.graph.live(k) for k in keep.flatten(0, 1)])
-    ask = Pairs(decoder, plain, clean, corrupt, given or {}, width)
+    ask = Pairs(decoder, plain, clean, corrupt, extras, width)
     with calm(model, False):
         refuse_training(model)
         bound = ask.bind(target)
