@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ pytest.importorskip("transformers", reason='needs pip install "intgrad[text]"')
 
 import transformers as hf
 
-from decoders import EXACT, KNOWN, LINEAR, decoder, linear
+from decoders import EXACT, KNOWN, LINEAR, SIZE, decoder, linear
 from intgrad.inside import edges, faithfulness
 from intgrad.inside.circuits.decoder import dissect
 from intgrad.inside.circuits.edges import cuts
@@ -187,6 +188,41 @@ def test_the_slopes_of_shared_heads_and_mixers_are_theirs_too(name):
     slope = (patched(name, weights) - patched(name, 2 - weights)) / (2 * step)
     found = scored(name, quadrature=ig.At(1.0)).attribution.values
     assert (found.T - slope).abs().max() < 2e-3 * found.abs().max()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    heads=st.sampled_from([1, 2, 4]),
+    share=st.sampled_from([1, 2]),
+    layers=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_whatever_the_heads_both_ends_and_every_cut_are_right(heads, share, layers, seed):
+    sizes = {"num_attention_heads": heads, "num_key_value_heads": max(1, heads // share)}
+    torch.manual_seed(seed)
+    config = hf.LlamaConfig(**{**SIZE, **sizes, "num_hidden_layers": layers})
+    model = hf.LlamaForCausalLM(config).eval()
+    ask = {"target": target, "quadrature": ig.GaussLegendre(5, rtol=9), "path": ig.PushedForward()}
+    a = edges(model, CLEAN, CORRUPT, **ask)
+    over = torch.stack([a.attribution.values[:, cut].double().sum(1) for cut in cuts(a.graph)])
+    assert len(over) == 2 * layers + 1
+    assert (over - over[0]).abs().max() < 1e-3 * a.attribution.values.abs().sum(1).max()
+    counts = (0, len(a))
+    f = faithfulness(model, CLEAN, CORRUPT, target=target, ranking=a, counts=counts)
+    with torch.no_grad():
+        ends = [target(model(ids)) for ids in (CORRUPT, CLEAN)]
+    assert torch.allclose(f.output[0], torch.stack(ends).double(), atol=1e-4)
+
+
+def test_scores_are_linear_in_the_target():
+    parts = {"a": lambda out: out.logits[:, -1, 3], "b": lambda out: out.logits[:, -1, 5]}
+    how = {"quadrature": ig.GaussLegendre(5, rtol=9)}
+    a, b = (
+        edges(decoder("gpt2"), CLEAN, CORRUPT, target=t, **how).attribution.values
+        for t in parts.values()
+    )
+    whole = edges(decoder("gpt2"), CLEAN, CORRUPT, target=target, **how).attribution.values
+    assert torch.allclose(whole, a - 2 * b, atol=1e-10)
 
 
 # ---------------------------------------------------------------------- what adds up
@@ -549,6 +585,31 @@ def test_a_model_must_be_a_decoder_whose_parts_are_known():
         asked(lambda ids: ids)
     with pytest.raises(ig.Unsupported, match="the one given has 'blocks'"):
         asked(family=LINEAR)
+    with pytest.raises(ig.Unsupported, match=r"pass model\._orig_mod"):
+        asked(torch.compile(decoder("gpt2"), backend="eager"))
+
+
+def test_a_family_names_its_embedding_where_there_are_several():
+    class Placed(nn.Module):
+        def __init__(self, of):
+            super().__init__()
+            self.words, self.places, self.of = of.embedding, nn.Embedding(5, 6).double(), of
+            del of.embedding
+
+        def forward(self, ids):
+            x = self.words(ids) + self.places(torch.arange(ids.shape[1]))
+            for block in self.of.blocks:
+                x = x + block["body"](block["norm"](x))
+            return self.of.head(self.of.norm(x))
+
+    family = replace(LINEAR, blocks="of.blocks", norm="of.norm")
+    how = {"target": lambda out: out[:, -1, 1], "quadrature": ig.At(1.0)}
+    model = Placed(linear())
+    with pytest.raises(ig.InputError, match="one embedding layer; the model has words, places"):
+        edges(model, CLEAN, CORRUPT, family=family, **how)
+    found = edges(model, CLEAN, CORRUPT, family=replace(family, embedding="words"), **how)
+    same = edges(linear(), CLEAN, CORRUPT, family=LINEAR, **how)
+    assert torch.allclose(found.attribution.values, same.attribution.values, atol=1e-12)
 
 
 def test_parts_that_do_not_add_up_are_refused():

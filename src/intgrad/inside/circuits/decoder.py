@@ -12,6 +12,7 @@ from intgrad.errors import Unsupported
 from intgrad.inside.circuits.family import FAMILIES, Family, Heads, Whole
 from intgrad.inside.circuits.graph import Graph
 from intgrad.inside.circuits.parts import Part, Projection, Reader, matrix
+from intgrad.model.location import locate
 from intgrad.model.observe import Place
 
 Modules = dict[str, nn.Module]
@@ -19,10 +20,11 @@ Modules = dict[str, nn.Module]
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """A model's graph, and its parts in the order in which they run; the last is the logits."""
+    """A model's graph, its parts in the order in which they run, the logits last, and its embedding."""
 
     graph: Graph
     parts: tuple[Part, ...]
+    embedding: nn.Module
 
     @property
     def writers(self) -> tuple[Part, ...]:
@@ -42,14 +44,18 @@ def dissect(model: Any, family: Family | None = None) -> Decoder:
     Raises
     ------
     Unsupported
-        It fits no family that is known, or not the one that was given.
+        It fits no family that is known, or not the one that was given; or it is compiled.
     """
+    if hasattr(model, "_orig_mod"):
+        raise Unsupported("parts of a compiled model cannot be reached; pass model._orig_mod.")
     modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     known = FAMILIES if family is None else {"the one given": family}
     lacking = {name: _missing(one, modules) for name, one in known.items()}
     for name, one in known.items():
         if not lacking[name]:
-            return _dissect(modules, one, getattr(model, "config", None))
+            embedding = locate(model, one.embedding).module or model
+            parts = _numbered(modules, one, getattr(model, "config", None))
+            return Decoder(_graph(parts), tuple(parts), embedding)
     told = "; ".join(f"{name} has {lacks!r}" for name, lacks in lacking.items())
     raise Unsupported(
         f"{type(model).__name__} is no decoder whose parts are known: {told}, and it has not. Name its "
@@ -72,8 +78,8 @@ def _names(family: Family) -> Iterator[str]:
         yield from (*part.projections, part.out) if isinstance(part, Heads) else (part.body,)
 
 
-def _dissect(modules: Modules, family: Family, config: Any) -> Decoder:
-    """Number the nodes in the order in which they write."""
+def _numbered(modules: Modules, family: Family, config: Any) -> list[Part]:
+    """The parts, their nodes numbered in the order in which they write."""
     parts, written = [], 1  # the input
     together = bool(family.parallel) and bool(getattr(config, family.parallel, False))
     blocks: Any = modules[family.blocks]
@@ -85,8 +91,8 @@ def _dissect(modules: Modules, family: Family, config: Any) -> Decoder:
             written += len(part.nodes)
             upstream = upstream if together else written
     norm = Place(family.norm, modules[family.norm], entry=True)
-    parts.append(Part(norm, None, ("logits",), (("logits", (0,)),), (), written, written))
-    return Decoder(_graph(parts), tuple(parts))
+    logits = Part(norm, None, ("logits",), (("logits", (0,)),), (), written, written)
+    return [*parts, logits]
 
 
 def _graph(parts: list[Part]) -> Graph:

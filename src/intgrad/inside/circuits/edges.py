@@ -29,7 +29,6 @@ from intgrad.inside.circuits.runs import (
 from intgrad.inside.circuits.scores import EdgeScores
 from intgrad.integral import ATOL
 from intgrad.model.checks import refuse_training
-from intgrad.model.location import locate
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import PushedForward, Straight
 from intgrad.quadrature import GaussLegendre
@@ -174,15 +173,15 @@ class Ask:
         """All edges from one integral along the embeddings."""
         graph, pushed = self.decoder.graph, isinstance(recipe.path, PushedForward)
         own = recipe.but(path=recipe.path.of) if pushed else recipe
-        own = own.but(at=locate(self.model.model, "embedding").module)
+        own = own.but(at=self.decoder.embedding)
         sums = list(cuts(graph)) if pushed else [graph.source == 0]
         found = self._integrated(own, slice(0, len(graph.nodes) - 1), pushed)
         return named(recipe, held_to(sums, *found))
 
     def in_turn(self, recipe: Recipe) -> Attribution:
         """The edges out of each part from an integral along its own output."""
-        embedding = locate(self.model.model, "embedding").module
-        parts = [(embedding, slice(0, 1)), *((p.location, p.own) for p in self.decoder.writers)]
+        own = [(p.location, p.own) for p in self.decoder.writers]
+        parts = [(self.decoder.embedding, slice(0, 1)), *own]
         found = []
         for at, sources in parts:
             question, a = self._integrated(recipe.but(path=Straight(), at=at), sources, False)

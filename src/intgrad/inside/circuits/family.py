@@ -56,12 +56,16 @@ class Family:
         What stands between the stream and the logits.
     parallel
         A flag of the model's configuration: where it is set, all parts of a block read the same.
+    embedding
+        The layer whose output goes from corrupted to clean; by default the model's own input embedding,
+        or its only one.
     """
 
     blocks: str
     parts: tuple[Heads | Whole, ...]
     norm: str
     parallel: str = ""
+    embedding: str = "embedding"
 
 
 _APART = tuple(f"self_attn.{kind}_proj" for kind in "qkv")
