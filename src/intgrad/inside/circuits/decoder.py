@@ -155,4 +155,4 @@ def _cut(places: list[Place], size: int, readers: int) -> tuple[Projection, ...]
             f"{readers} queries, keys and values. Another layout of heads needs code of its own."
         )
     pairs = zip(places, widths, strict=True)
-    return tuple(Projection(p, tuple(range(0, width, size)), size) for p, width in pairs)
+    return tuple(Projection(p, width // size, size) for p, width in pairs)

@@ -135,7 +135,7 @@ def faithfulness(
     named = ranking if isinstance(ranking, Mapping) else {"ranking": ranking}
     extras = row_extras(given, len(clean))
     orders = [order_of(decoder, r) for r in named.values()]
-    numbers = [refuse_size(int(count), len(decoder.graph)) for count in counts]
+    numbers = [refuse_size(count, len(decoder.graph)) for count in counts]
     if not numbers or not orders:
         raise InputError(
             "counts or ranking is empty; expected at least one number and one ranking."
@@ -145,13 +145,12 @@ def faithfulness(
     ask = Pairs(decoder, plain, clean, corrupt, extras, width)
     with calm(model, False):
         refuse_training(model)
-        bound = ask.bind(target)
-        ends, output = ask.ends(bound), ask.patched(bound, live.double())
-    refuse_still(*ends)
-    counted = live.sum(1).unflatten(0, keep.shape[:2])
-    return Faithfulness(
-        tuple(named), torch.tensor(numbers), counted, output.unflatten(0, keep.shape[:2]), *ends
-    )
+        bound, high = ask.bind(target)
+        low, found = ask.patched(bound, live.double())
+    refuse_still(high, low)
+    each = lambda t: t.unflatten(0, keep.shape[:2])  # noqa: E731
+    asked = torch.tensor(numbers)
+    return Faithfulness(tuple(named), asked, each(live.sum(1)), each(found), high, low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,36 +164,30 @@ class Pairs:
     given: dict[str, Tensor]
     width: int
 
-    def bind(self, target: Any) -> Bound:
-        """The target, tied to the answers on the clean prompts."""
+    def bind(self, target: Any) -> tuple[Bound, Tensor]:
+        """The target, tied to the answers on the clean prompts, and its values there, (rows,)."""
         wanted = read_output(target)
         read = reader(wanted)
-        found = [read(self._call(self.clean, rows).output, rows) for rows in self._rows()]
-        bound = wanted.bind(torch.cat(found))
+        scores = torch.cat(
+            [read(self._call(self.clean, rows).output, rows) for rows in self._rows()]
+        )
+        bound = wanted.bind(scores)
         if bound.count:
             raise Unsupported("faithfulness is of one target; several were given. Ask for each.")
-        return bound
+        return bound, bound.of(scores, torch.arange(len(self.clean))).double().cpu()
 
-    def ends(self, bound: Bound) -> tuple[Tensor, Tensor]:
-        """The target on the clean prompts and on the corrupted ones, (rows,) each."""
-        both = []
-        for ids in (self.clean, self.corrupt):
-            found = [bound(self._call(ids, rows).output, rows) for rows in self._rows()]
-            both.append(torch.cat(found).double().cpu())
-        return both[0], both[1]
-
-    def patched(self, bound: Bound, weights: Tensor) -> Tensor:
-        """The target with edges weighted, (k, edges) -> (k, rows)."""
+    def patched(self, bound: Bound, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The target on corrupted prompts (rows,), and with edges weighted, (k, edges) -> (k, rows)."""
         found = []
         for rows in self._rows():
             before = self._call(self.corrupt, rows)
             ids, given = self._part(self.clean, rows), self._given(rows)
-            outputs = (
-                Patch(self.decoder, before, self.decoder.by_part(w))(self.model, ids, given)
-                for w in weights
-            )
-            found.append(torch.stack([bound(o, rows).double().cpu() for o in outputs]))
-        return torch.cat(found, 1)
+            patches = (Patch(self.decoder, before, self.decoder.by_part(w)) for w in weights)
+            outputs = (patch(self.model, ids, given) for patch in patches)
+            answers = [bound(output, rows) for output in (before.output, *outputs)]
+            found.append(torch.stack(answers).double().cpu())
+        corrupt, *kept = torch.cat(found, 1)
+        return corrupt, torch.stack(kept)
 
     def _rows(self) -> Iterator[Tensor]:
         every = torch.arange(len(self.clean))

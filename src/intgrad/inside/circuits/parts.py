@@ -16,24 +16,20 @@ Reader = tuple[str, tuple[int, ...]]  # its name, and which of the part's nodes 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A module that several readers share: of its output, `size` numbers from a start are a reader's."""
+    """A module that some readers share: of its output, one after the other, `size` numbers are each's."""
 
     place: Place
-    starts: tuple[int, ...]
+    readers: int
     size: int
-
-    def index(self) -> Tensor:
-        """Which of its numbers are each reader's: (readers, size)."""
-        return torch.tensor(self.starts)[:, None] + torch.arange(self.size)
 
     def weight(self) -> Tensor:
         """(readers, size, width)."""
-        return matrix(self.place)[self.index()]
+        return matrix(self.place).unflatten(0, (self.readers, self.size))
 
-    def bias(self) -> Tensor | float:
-        """(readers, size), or 0."""
+    def bias(self) -> Tensor | None:
+        """(readers * size,), or None."""
         own = self.place.module.bias
-        return own.detach()[self.index()] if isinstance(own, Tensor) else 0.0
+        return own.detach() if isinstance(own, Tensor) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +80,17 @@ class Part:
     def spread(self, wrote: Tensor) -> Tensor:
         """What it wrote (n, words, ...) as its nodes' shares of the stream, less a bias.
 
-        Returns (n, words, nodes, width).
+        Returns (nodes, n, words, width).
         """
         assert self.wrote is not None
         if not self.projections:
-            return wrote[:, :, None]
+            return wrote[None]
         heads = len(self.nodes)
         own = matrix(self.wrote).unflatten(1, (heads, -1)).to(wrote)
-        return torch.einsum("nlhk,dhk->nlhd", wrote.unflatten(2, (heads, -1)), own)
+        return torch.einsum("nlhk,dhk->hnld", wrote.unflatten(2, (heads, -1)), own)
 
     def read(self, stream: Tensor, gradients: list[Tensor]) -> Tensor:
-        """Gradients in the stream, a reader's own: (n, words, readers, width).
+        """Gradients in the stream, a reader's own: (readers, n, words, width).
 
         Parameters
         ----------
@@ -104,18 +100,18 @@ class Part:
             (n, words, ...) at each place of `looked_at`.
         """
         if not self.projections:
-            return gradients[0][:, :, None].to(wide(stream.dtype))
+            return gradients[0][None].to(wide(stream.dtype))
         pulled = [
-            torch.einsum("nlvk,vkd->nlvd", g[..., p.index()], p.weight().to(g))
+            torch.einsum("nlvk,vkd->vnld", g.unflatten(2, (p.readers, p.size)), p.weight().to(g))
             for p, g in zip(self.projections, gradients[1:], strict=True)
         ]
-        return through_norm(self.norm.module, stream, torch.cat(pulled, 2))
+        return through_norm(self.norm.module, stream, torch.cat(pulled))
 
 
 def through_norm(norm: nn.Module, stream: Tensor, gradient: Tensor) -> Tensor:
-    """Gradients (n, words, readers, width) behind the norm, carried to the stream before it."""
+    """Gradients (readers, n, words, width) behind the norm, carried to the stream before it."""
     with torch.enable_grad():
-        copies = stream[:, :, None].expand_as(gradient).clone().requires_grad_()
+        copies = stream.expand_as(gradient).clone().requires_grad_()
         (found,) = torch.autograd.grad(
             norm.forward(copies), copies, gradient
         )  # hooks are not for this

@@ -32,7 +32,7 @@ class Patch:
     weights
         For each part, (readers, nodes upstream).
     moved
-        z - z' so far, (n, words, nodes, width).
+        z - z' so far, (nodes, n, words, width).
     """
 
     decoder: Decoder
@@ -41,9 +41,8 @@ class Patch:
     moved: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        n, words, width = self.corrupt.streams[0].shape
-        nodes = len(self.decoder.graph.nodes) - 1
-        self.moved = self.corrupt.streams[0].new_zeros(n, words, nodes, width)
+        first, nodes = self.corrupt.streams[0], len(self.decoder.graph.nodes) - 1
+        self.moved = first.new_zeros(nodes, *first.shape)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, ids: Tensor, given: dict[str, Tensor]) -> Any:
@@ -62,7 +61,7 @@ class Patch:
                 hooks.append(part.norm.module.register_forward_pre_hook(enter))
             first = 0
             for p in part.projections:
-                readers = slice(first, first + len(p.starts))
+                readers = slice(first, first + p.readers)
                 hooks.append(
                     p.place.module.register_forward_hook(partial(self._project, i, p, readers))
                 )
@@ -76,30 +75,29 @@ class Patch:
         return hooks
 
     def _stream(self, i: int, readers: slice) -> Tensor:
-        """What some readers of a part read, (n, words, readers, width)."""
-        upstream = self.decoder.parts[i].upstream
-        weights, moved = self.weights[i][readers].to(self.moved), self.moved[:, :, :upstream]
-        return self.corrupt.streams[i][:, :, None] + torch.einsum("vu,nlud->nlvd", weights, moved)
+        """What some readers of a part read, (readers, n, words, width)."""
+        moved = self.moved[: self.decoder.parts[i].upstream]
+        weights = self.weights[i][readers].to(moved)
+        return self.corrupt.streams[i] + torch.einsum("vu,unld->vnld", weights, moved)
 
     def _begin(self, module: nn.Module, args: Any) -> None:
-        self.moved[:, :, 0] = args[0] - self.corrupt.streams[0]
+        self.moved[0] = args[0] - self.corrupt.streams[0]
 
     def _enter(self, i: int, module: nn.Module, args: Any) -> Any:
-        return (self._stream(i, slice(0, 1))[:, :, 0], *args[1:])
+        return (self._stream(i, slice(0, 1))[0], *args[1:])
 
     def _project(
         self, i: int, own: Projection, readers: slice, module: nn.Module, args: Any, output: Tensor
     ) -> Tensor:
         """Queries, keys and values, each from a stream of its own."""
         read = self.decoder.parts[i].norm.module.forward(self._stream(i, readers))  # past its hooks
-        found = torch.einsum("nlvd,vkd->nlvk", read, own.weight().to(read)) + own.bias()
-        changed = torch.empty_like(output)
-        changed[..., own.index()] = found.to(output)
-        return changed
+        found = torch.einsum("vnld,vkd->nlvk", read, own.weight().to(read)).flatten(2)
+        bias = own.bias()
+        return (found if bias is None else found + bias).to(output)
 
     def _wrote(self, i: int, wrote: Tensor) -> None:
         part: Part = self.decoder.parts[i]
-        self.moved[:, :, part.own] = part.spread(wrote - self.corrupt.wrote[i])
+        self.moved[part.own] = part.spread(wrote - self.corrupt.wrote[i])
 
 
 def _first(output: Any) -> Tensor:

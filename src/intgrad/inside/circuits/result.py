@@ -162,6 +162,7 @@ def refuse_size(n: int, most: int) -> int:
     InputError
         Less than none, or more than there are.
     """
-    if whole_number(n, "n", 0) > most:
+    number = whole_number(n, "n", 0)
+    if number > most:
         raise InputError(f"n={n}; expected 0 to {most}, as the graph has {most} edges.")
-    return n
+    return number

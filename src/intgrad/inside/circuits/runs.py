@@ -70,9 +70,9 @@ def moves(clean: Run, corrupt: Run) -> tuple[Tensor, ...]:
 
 
 def spread(decoder: Decoder, moved: Sequence[Tensor]) -> Tensor:
-    """Moves as shares of the stream, a node each: (n, words, nodes, width)."""
+    """Moves as shares of the stream, a node each: (nodes, n, words, width)."""
     shares = [p.spread(m) for p, m in zip(decoder.writers, moved[1:], strict=True)]
-    return torch.cat([moved[0][:, :, None], *shares], 2)
+    return torch.cat([moved[0][None], *shares])
 
 
 def refuse_gaps(decoder: Decoder, clean: Run, corrupt: Run, nodes: Tensor) -> None:
@@ -84,7 +84,7 @@ def refuse_gaps(decoder: Decoder, clean: Run, corrupt: Run, nodes: Tensor) -> No
         It does not: something else writes, or changes what was written.
     """
     for part, after, before in zip(decoder.parts, clean.streams, corrupt.streams, strict=True):
-        wanted, found = after - before, nodes[:, :, : part.upstream].sum(2)
+        wanted, found = after - before, nodes[: part.upstream].sum(0)
         size = torch.cat([after, before]).abs().max()
         off = (wanted - found).abs().max()
         if not bool(off <= torch.finfo(after.dtype).eps ** 0.5 * size):

@@ -57,15 +57,23 @@ class EdgeScores:
         for part in self.readers:
             mine = [seen.pop(0) for _ in part.looked_at]
             gradient = part.read(mine[0].activation, [s.gradient[0] for s in mine])
-            own = moved[:, :, : part.upstream - self.sources.start].to(gradient)
-            found.append(torch.einsum("nlud,nlvd->nvu", own, gradient).flatten(1))
+            own = moved[: part.upstream - self.sources.start].to(gradient)
+            found.append(products(gradient, own).flatten(1))
         return (torch.cat(found, 1)[None],)
 
     def _moves(self, rows: Tensor, seen: list[Seen], read: int) -> Tensor:
-        """The sources' moves, (n, words, sources, width)."""
+        """The sources' moves, (sources, n, words, width)."""
         if self.moved is None:
             along = [seen[0], *seen[read:]]
             moved = [s.tangents[0].to(wide(s.tangents.dtype)) for s in along]
         else:
             moved = [m[rows.to(m.device)] for m in self.moved]
-        return spread(self.decoder, moved)[:, :, self.sources]
+        return spread(self.decoder, moved)[self.sources]
+
+
+def products(gradient: Tensor, moved: Tensor) -> Tensor:
+    """Every reader's gradient (v, n, words, width) times every source's move (u, ...): (n, v, u).
+
+    As einsum would, without its copies.
+    """
+    return gradient.flatten(2).transpose(0, 1) @ moved.flatten(2).permute(1, 2, 0)
