@@ -24,6 +24,9 @@ MAKE = {
     "mistral": lambda: hf.MistralForCausalLM(hf.MistralConfig(**SIZE, num_key_value_heads=1)),
     "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**SIZE, num_key_value_heads=2)),
     "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**SIZE, num_key_value_heads=2, head_dim=8)),
+    "phi3": lambda: hf.Phi3ForCausalLM(
+        hf.Phi3Config(**SIZE, num_key_value_heads=2, pad_token_id=0)
+    ),
     "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**SMALL, **ENDS)),
     "neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**SIZE)),
     "neox in series": lambda: hf.GPTNeoXForCausalLM(

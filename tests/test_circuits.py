@@ -678,6 +678,22 @@ def test_a_ranking_is_of_this_model_s_edges():
             faithfulness(decoder("gpt2"), CLEAN, CORRUPT, target=target, ranking=wrong, counts=(1,))
 
 
+def test_heads_are_cut_by_the_configuration():
+    class Bare(nn.Module):
+        def __init__(self, of):
+            super().__init__()
+            self.transformer = of.transformer
+
+        def get_input_embeddings(self):
+            return self.transformer.wte
+
+        def forward(self, ids):
+            return self.transformer(ids)
+
+    with pytest.raises(ig.Unsupported, match=r"no config\.num_attention_heads"):
+        asked(Bare(decoder("gpt2")))
+
+
 def test_quantised_weights_have_no_edges():
     class Odd(nn.Module):
         def forward(self, x):

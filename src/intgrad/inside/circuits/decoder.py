@@ -110,8 +110,13 @@ def _part(modules: Modules, block: str, kind: Heads | Whole, layer: int, config:
     if isinstance(kind, Whole):
         name = f"{kind.letter}{layer}"
         return Part(place(kind.norm, True), place(kind.body, False), (name,), ((name, (0,)),))
-    heads = int(config.num_attention_heads)
-    shared = int(getattr(config, "num_key_value_heads", None) or heads)
+    heads = getattr(config, "num_attention_heads", None)
+    if heads is None:
+        raise Unsupported(
+            "the model has no config.num_attention_heads, by which heads are cut; give it one: model.config = "
+            "types.SimpleNamespace(num_attention_heads=8, num_key_value_heads=4)."
+        )
+    shared = getattr(config, "num_key_value_heads", None) or heads
     out = place(kind.out, True)
     size = matrix(out).shape[1] // heads
     name = f"{kind.letter}{layer}.h"

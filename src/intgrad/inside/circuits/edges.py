@@ -96,7 +96,8 @@ def edges(
     Parameters
     ----------
     model
-        A decoder of Hugging Face transformers, as it is: Llama and its like, GPT-2, GPT-NeoX, Mamba;
+        A decoder of Hugging Face transformers, as it is: Llama and its like, Phi-3, GPT-2, GPT-NeoX,
+        Mamba;
         or any module that `family` describes. In evaluation mode.
     clean, corrupt
         Token ids (rows, words), pair by pair as long as each other.

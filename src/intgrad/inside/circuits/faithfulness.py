@@ -142,7 +142,7 @@ def faithfulness(
         )
     keep = torch.stack([torch.stack([_highest(o, n) for n in numbers]) for o in orders])
     live = torch.stack([decoder.graph.live(k) for k in keep.flatten(0, 1)])
-    ask = Pairs(decoder, plain, clean, corrupt, extras, width)
+    ask = Pairs(decoder, plain, clean, corrupt.to(clean.device), extras, width)
     with calm(model, False):
         refuse_training(model)
         bound, high = ask.bind(target)

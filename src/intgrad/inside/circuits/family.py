@@ -78,6 +78,14 @@ LLAMA = Family(  # Llama, Mistral, Qwen 2 and 3, and others of their layout
     ),
     "model.norm",
 )
+PHI3 = Family(
+    "model.layers",
+    (
+        Heads("input_layernorm", ("self_attn.qkv_proj",), "self_attn.o_proj"),
+        Whole("post_attention_layernorm", "mlp"),
+    ),
+    "model.norm",
+)
 GPT2 = Family(
     "transformer.h",
     (Heads("ln_1", ("attn.c_attn",), "attn.c_proj"), Whole("ln_2", "mlp")),
@@ -94,4 +102,4 @@ NEOX = Family(  # Pythia
 )
 MAMBA = Family("backbone.layers", (Whole("norm", "mixer", "s"),), "backbone.norm_f")
 
-FAMILIES = {"Llama": LLAMA, "GPT-2": GPT2, "GPT-NeoX": NEOX, "Mamba": MAMBA}
+FAMILIES = {"Llama": LLAMA, "Phi-3": PHI3, "GPT-2": GPT2, "GPT-NeoX": NEOX, "Mamba": MAMBA}

@@ -112,9 +112,8 @@ def through_norm(norm: nn.Module, stream: Tensor, gradient: Tensor) -> Tensor:
     """Gradients (readers, n, words, width) behind the norm, carried to the stream before it."""
     with torch.enable_grad():
         copies = stream.expand_as(gradient).clone().requires_grad_()
-        (found,) = torch.autograd.grad(
-            norm.forward(copies), copies, gradient
-        )  # hooks are not for this
+        behind = norm.forward(copies)  # past its hooks: this is no call of the model
+        (found,) = torch.autograd.grad(behind, copies, gradient)
     return found.to(wide(stream.dtype))
 
 
