@@ -16,7 +16,8 @@ masked.
 
 Edges are ranked by absolute mean score over all pairs, the highest are kept clean and all others
 corrupted: faithfulness is (f - f(corrupt)) / (f(clean) - f(corrupt)), of means. `off` is the mean
-distance of faithfulness from 1 over the counts; random is the mean of several rankings, and what it
+distance of faithfulness from 1 over the counts; the tables of nodes rank by the sums of the edges that
+leave a node, and keep all edges between those chosen. Random is the mean of several rankings, and what it
 spreads by. Of the scores: `error` is the largest of a pair, as estimated; `input` is the sum of the
 edges that leave the input, as a share of f(clean) - f(corrupt): 1 if the integral is right; `same 100`
 is how many of the highest 100 edges are those of EAP-IG to 0.5 %. `effects` is the correlation of the
@@ -58,6 +59,7 @@ ENDS = (
     " and the dog went home.",
 )
 COUNTS = (20, 50, 100, 200, 400, 800, 1200)
+NODES = (2, 5, 10, 20, 30, 40)
 HIGHEST = 100
 SURE = ig.GaussLegendre(32, rtol=5e-3, max_nodes=256)
 METHODS: dict[str, dict[str, Any]] = {
@@ -139,7 +141,7 @@ def report(model: Any, one: Task, args: argparse.Namespace) -> None:
     chance = {f"random {i}": torch.rand(count) for i in range(args.draws)}
     ranking = {**{n: e for n, (e, _) in found.items()}, **chance}
     f = ig.inside.faithfulness(
-        model, one.clean, one.corrupt, ranking=ranking, counts=(*COUNTS, count), **one.asked()
+        model, one.clean, one.corrupt, ranking=ranking, counts=COUNTS, **one.asked()
     )
     high, low = float(f.clean.mean()), float(f.corrupt.mean())
     print(f"\nf(clean) {high:.3f}, f(corrupt) {low:.3f}: means.\n")
@@ -149,12 +151,24 @@ def report(model: Any, one: Task, args: argparse.Namespace) -> None:
     best = set(found["EAP-IG to 0.5 %"][0].order()[:HIGHEST].tolist())
     for name, (edges, seconds) in found.items():
         print(f"| {name} | {told(edges, seconds, high - low, best, real)} |")
-    print(f"\n| {one.name} |{''.join(f' {n} |' for n in COUNTS)} off | less EAP's |")
-    print("|---" * (len(COUNTS) + 3) + "|")
+    kept(one, f, list(found))
+    nodes = {name: e.node_scores.mean(0).abs() for name, (e, _) in found.items()}
+    ranking = {**nodes, **{name: c[: len(nodes["EAP"])] for name, c in chance.items()}}
+    f = ig.inside.faithfulness(
+        model, one.clean, one.corrupt, ranking=ranking, counts=NODES, **one.asked()
+    )
+    kept(one, f, list(found))
+
+
+def kept(one: Task, f: Any, names: list[str]) -> None:
+    """The faithfulness at every count; below the methods, that of chance."""
+    counts = "".join(f" {n} |" for n in f.counts.tolist())
+    print(f"\n| {one.name}, {f.unit} |{counts} off | less EAP's |")
+    print("|---" * (len(f.counts) + 3) + "|")
     beside, doubt = beside_first(f)
-    for i, name in enumerate(found):
+    for i, name in enumerate(names):
         print(f"| {name} | {line(f.values[i : i + 1])} | {beside[i]:+.3f} ± {doubt[i]:.3f} |")
-    print(f"| random, {args.draws} | {line(f.values[len(found) :])} | |")
+    print(f"| random, {len(f.names) - len(names)} | {line(f.values[len(names) :])} | |")
 
 
 def beside_first(f: Any, draws: int = 1000) -> tuple[list[float], list[float]]:
@@ -162,9 +176,9 @@ def beside_first(f: Any, draws: int = 1000) -> tuple[list[float], list[float]]:
     rows = len(f.clean)
     again = torch.randint(rows, (draws, rows), generator=torch.Generator().manual_seed(0))
     low, high = f.corrupt[again].mean(1), f.clean[again].mean(1)
-    values = (f.output[:, : len(COUNTS)][..., again].mean(-1) - low) / (high - low)
+    values = (f.output[..., again].mean(-1) - low) / (high - low)
     off = (values - 1).abs().mean(1)
-    whole = (f.values[:, : len(COUNTS)] - 1).abs().mean(1)
+    whole = (f.values - 1).abs().mean(1)
     return (whole - whole[0]).tolist(), (off - off[0]).std(1).tolist()
 
 
@@ -204,8 +218,7 @@ def line(values: Tensor) -> str:
     cells = [
         f"{m:.3f}" + (f" ± {s:.3f}" if several else "") for m, s in zip(mean, spread, strict=True)
     ]
-    off = float((values[:, : len(COUNTS)] - 1).abs().mean())
-    return " | ".join([*cells[: len(COUNTS)], f"{off:.3f}"])
+    return " | ".join([*cells, f"{float((values - 1).abs().mean()):.3f}"])
 
 
 def cost(tiny: bool) -> None:

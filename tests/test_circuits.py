@@ -498,6 +498,34 @@ def test_faithfulness_runs_from_nothing_to_all():
     assert len(f.plot().axes[0].lines) == 4
 
 
+def test_nodes_are_ranked_too():
+    model, found = decoder("llama"), scored("llama", quadrature=FINE)
+    nodes = found.node_scores.mean(0).abs()
+    ranking = {"ours": nodes, "first": -torch.arange(11.0)}
+    how = {"target": target, "ranking": ranking, "counts": (0, 4, 10)}
+    f = faithfulness(model, CLEAN, CORRUPT, **how)
+    assert f.unit == "nodes"
+    assert f.table().startswith("nodes")
+    assert torch.allclose(f.values[:, 2], torch.ones(2, dtype=torch.float64), atol=1e-4)
+    assert f.live[:, 2].tolist() == [82, 82]
+    assert f.live[:, 0].tolist() == [1, 1]  # from the input to the logits
+    # the first four are the heads of the first block: with the input they are all that reads
+    graph = found.graph
+    first = torch.zeros(len(graph))
+    for e in range(len(graph)):
+        source, reader = graph.names(e)
+        heads = source == "input" or source.startswith("a0")
+        first[e] = heads and (reader.startswith("a0") or reader == "logits")
+    (alone,) = patched("llama", first[None])
+    assert torch.allclose(f.output[1, 1], alone.double(), atol=1e-4)
+    with pytest.raises(ig.InputError, match="n=11; expected 0 to 10, as there are 10 nodes"):
+        faithfulness(model, CLEAN, CORRUPT, **{**how, "counts": (11,)})
+    with pytest.raises(ig.InputError, match="ask for each kind by itself"):
+        faithfulness(model, CLEAN, CORRUPT, **{**how, "ranking": {"a": nodes, "b": found}})
+    with pytest.raises(ig.InputError, match="ranking is empty"):
+        faithfulness(model, CLEAN, CORRUPT, **{**how, "ranking": {}})
+
+
 def test_the_strongest_edges_are_named_with_their_errors():
     found = scored("llama", quadrature=FINE)
     (source, reader, score, error), *_ = found.top(3)

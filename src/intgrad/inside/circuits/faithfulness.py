@@ -27,18 +27,20 @@ Ranking = Edges | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """The target with only so many edges clean, for one or several rankings of the edges.
+    """The target with only so many edges, or nodes, clean, for one or several rankings of them.
 
     Attributes
     ----------
     names, counts
-        Of the rankings, m of them, and how many edges were kept, (k,).
+        Of the rankings, m of them, and how many edges, or nodes, were kept, (k,).
     live
-        How many of those lie on a way from the input to the logits, (m, k); the rest change nothing.
+        How many edges then lie on a way from the input to the logits, (m, k); the rest change nothing.
     output
         The target with those edges alone, (m, k, rows).
     clean, corrupt
         The target with all edges clean, and with none: (rows,).
+    unit
+        ``"edges"`` or ``"nodes"``.
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Faithfulness:
     output: Tensor
     clean: Tensor
     corrupt: Tensor
+    unit: str = "edges"
 
     @property
     def values(self) -> Tensor:
@@ -57,7 +60,7 @@ class Faithfulness:
     def table(self) -> str:
         """A line a count: the faithfulness of every ranking, and its live edges in brackets."""
         wide = max(16, *map(len, self.names)) + 2
-        lines = ["edges" + "".join(f"{name:>{wide}}" for name in self.names)]
+        lines = [self.unit + "".join(f"{name:>{wide}}" for name in self.names)]
         columns = zip(
             self.counts.tolist(), self.values.T.tolist(), self.live.T.tolist(), strict=True
         )
@@ -75,7 +78,7 @@ class Faithfulness:
         for name, values in zip(self.names, self.values, strict=True):
             axes.plot(self.counts, values, marker="o", markersize=3, label=name)
         axes.axhline(1, color="0.7", linewidth=0.8)
-        axes.set(xlabel="edges kept", ylabel="faithfulness", xscale="symlog")
+        axes.set(xlabel=f"{self.unit} kept", ylabel="faithfulness", xscale="symlog")
         axes.legend()
         return figure
 
@@ -108,9 +111,11 @@ def faithfulness(
         As in `edges`.
     ranking
         `Edges`, ranked by absolute mean score, or a tensor (edges,), the largest first as it is, such
-        as ``torch.rand(len(edges))``; or several by name, which are asked together.
+        as ``torch.rand(len(edges))``; or several by name, which are asked together. A tensor (nodes,),
+        such as ``edges.node_scores.mean(0).abs()``, ranks nodes: kept are the edges between those
+        chosen, the input and the logits.
     counts
-        How many edges to keep.
+        How many edges to keep; or how many nodes, beside the input.
     width
         Rows a call.
 
@@ -133,14 +138,15 @@ def faithfulness(
     decoder, plain = dissect(model, family), Uncached(model)
     whole_number(width, "width", 1)
     named = ranking if isinstance(ranking, Mapping) else {"ranking": ranking}
+    if not named:
+        raise InputError("ranking is empty; expected Edges, or several of them by name.")
     extras = row_extras(given, len(clean))
-    orders = [order_of(decoder, r) for r in named.values()]
-    numbers = [refuse_size(count, len(decoder.graph)) for count in counts]
-    if not numbers or not orders:
+    units, choices = zip(*(order_of(decoder, r) for r in named.values()), strict=True)
+    if len(set(units)) > 1:
         raise InputError(
-            "counts or ranking is empty; expected at least one number and one ranking."
+            "some rankings are of edges and some of nodes; ask for each kind by itself."
         )
-    keep = torch.stack([torch.stack([_highest(o, n) for n in numbers]) for o in orders])
+    numbers, keep = keeping(decoder, choices, counts, units[0])
     live = torch.stack([decoder.graph.live(k) for k in keep.flatten(0, 1)])
     ask = Pairs(decoder, plain, clean, corrupt.to(clean.device), extras, width)
     with calm(model, False):
@@ -149,8 +155,7 @@ def faithfulness(
         low, found = ask.patched(bound, live.double())
     refuse_still(high, low)
     each = lambda t: t.unflatten(0, keep.shape[:2])  # noqa: E731
-    asked = torch.tensor(numbers)
-    return Faithfulness(tuple(named), asked, each(live.sum(1)), each(found), high, low)
+    return Faithfulness(tuple(named), numbers, each(live.sum(1)), each(found), high, low, units[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,27 +208,46 @@ class Pairs:
         return run(self.decoder, self.model, self._part(ids, rows), self._given(rows))
 
 
-def order_of(decoder: Decoder, ranking: Any) -> Tensor:
-    """The edges, highest first.
+def order_of(decoder: Decoder, ranking: Any) -> tuple[str, Tensor]:
+    """What is ranked, and its order, highest first.
 
     Raises
     ------
     InputError
         The ranking is of other edges.
     """
-    edges = len(decoder.graph)
+    edges, nodes = len(decoder.graph), len(decoder.graph.nodes) - 1
     if isinstance(ranking, Edges) and ranking.graph.readers == decoder.graph.readers:
-        return ranking.order()
-    if isinstance(ranking, Tensor) and ranking.shape == (edges,):
-        return ranking.argsort(descending=True, stable=True).cpu()
+        return "edges", ranking.order()
+    if isinstance(ranking, Tensor) and ranking.shape in ((edges,), (nodes,)):
+        order = ranking.argsort(descending=True, stable=True).cpu()
+        return ("edges", order) if len(order) == edges else ("nodes", order[order != 0])
     got = f"{len(ranking)} edges" if isinstance(ranking, Edges) else type(ranking).__name__
     if isinstance(ranking, Tensor):
         got = f"a tensor {tuple(ranking.shape)}"
-    raise InputError(f"ranking is {got}; expected Edges of this model, or a tensor ({edges},).")
+    raise InputError(
+        f"ranking is {got}; expected Edges of this model, or a tensor ({edges},) for edges or ({nodes},) "
+        f"for nodes."
+    )
 
 
-def _highest(order: Tensor, n: int) -> Tensor:
-    return torch.zeros(len(order), dtype=torch.bool).index_fill(0, order[:n], True)
+def keeping(
+    decoder: Decoder, orders: Sequence[Tensor], counts: Sequence[int], unit: str
+) -> tuple[Tensor, Tensor]:
+    """How many are kept (k,), and the edges that then are, (rankings, k, edges)."""
+    numbers = [refuse_size(count, len(orders[0]), unit) for count in counts]
+    if not numbers:
+        raise InputError("counts is empty; expected at least one number of edges or nodes.")
+    every = len(decoder.graph) if unit == "edges" else len(decoder.graph.nodes) - 1
+    chosen = torch.zeros(len(orders), len(numbers), every, dtype=torch.bool)
+    for i, order in enumerate(orders):
+        for k, number in enumerate(numbers):
+            chosen[i, k, order[:number]] = True
+    if unit == "edges":
+        return torch.tensor(numbers), chosen
+    chosen[..., 0] = True  # the input
+    between = [decoder.graph.between(nodes) for nodes in chosen.flatten(0, 1)]
+    return torch.tensor(numbers), torch.stack(between).unflatten(0, chosen.shape[:2])
 
 
 def refuse_still(clean: Tensor, corrupt: Tensor) -> None:

@@ -57,6 +57,12 @@ class Graph:
             raise ValueError(f"{source} writes after {reader} has read; there is no such edge.")
         return sum(self.upstream[:v]) + u
 
+    def between(self, nodes: Tensor) -> Tensor:
+        """The edges between some nodes, (nodes,) True or False, and to the logits: (edges,)."""
+        kept = torch.cat([nodes, torch.ones(1, dtype=torch.bool)])
+        into = torch.tensor([bool(kept[list(serves)].any()) for serves in self.serves])
+        return kept[self.source] & into[self.reader]
+
     def live(self, keep: Tensor) -> Tensor:
         """The edges of `keep` (edges,) that lie on a way from the input to the logits.
 

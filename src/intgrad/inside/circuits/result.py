@@ -154,8 +154,8 @@ class Circuit:
         return f"Circuit of {len(self)} of {len(self.graph)} edges: {', '.join(self.nodes())}"
 
 
-def refuse_size(n: int, most: int) -> int:
-    """A number of edges.
+def refuse_size(n: int, most: int, unit: str = "edges") -> int:
+    """A number of edges, or nodes.
 
     Raises
     ------
@@ -164,5 +164,5 @@ def refuse_size(n: int, most: int) -> int:
     """
     number = whole_number(n, "n", 0)
     if number > most:
-        raise InputError(f"n={n}; expected 0 to {most}, as the graph has {most} edges.")
+        raise InputError(f"n={n}; expected 0 to {most}, as there are {most} {unit} to choose from.")
     return number
