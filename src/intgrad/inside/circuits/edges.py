@@ -31,13 +31,12 @@ from intgrad.integral import ATOL
 from intgrad.model.checks import refuse_training
 from intgrad.model.torch_oracle import TorchOracle
 from intgrad.path import PushedForward, Straight
-from intgrad.quadrature import GaussLegendre
+from intgrad.quadrature import Automatic
 from intgrad.quadrature.tolerance import reachable
 from intgrad.question import opened, prepare, refuse_parts
 from intgrad.recipe import Recipe
 
-# a ranking needs no more: 5 %, from 16 gradients a pair where that suffices
-RULE = GaussLegendre(16, rtol=5e-2, max_nodes=128)
+RULE = Automatic(5e-2)  # a ranking needs no more
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def edges(
         One number a row of the model's output, as in `intgrad.attribute`; mostly a callable, such as
         ``lambda out: out.logits[:, -1, she] - out.logits[:, -1, he]``.
     quadrature, path
-        See above.
+        See above. By default as few nodes as meet 5 % of the sum of a pair's absolute scores.
     family
         Where the parts are, for a model that is not known.
     given
