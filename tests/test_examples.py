@@ -42,7 +42,7 @@ def test_the_table_example_converges_and_names_its_columns(tmp_path: Path) -> No
     assert "NOT" not in said
 
 
-OPTIONAL = ["photo.py", "question.py", "regional_pruning.py", "class_pruning.py"]
+OPTIONAL = ["photo.py", "question.py", "regional_pruning.py", "class_pruning.py", "circuit.py"]
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -91,3 +91,13 @@ def test_the_class_example_loses_the_digit_and_keeps_it(data: Path, tmp_path: Pa
     for _, top, _, bottom, _, chance, _ in eight:
         assert float(top) < 0.1 < 0.9 < float(bottom)
         assert float(chance) > 0.9
+
+
+@pytest.mark.data
+def test_the_circuit_example_finds_more_than_chance_does(data: Path, tmp_path: Path) -> None:
+    said = run("circuit.py", where=tmp_path, data=data)
+    assert "Edges of 6 pairs of prompts: 1701 edges" in said
+    assert "NOT" not in said
+    row = next(line.split() for line in said.splitlines() if line.startswith("  400"))
+    assert float(row[1]) > 0.5 > float(row[3])
+    assert (tmp_path / "circuit.dot").read_text().startswith("digraph circuit {")

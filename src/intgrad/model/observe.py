@@ -27,11 +27,15 @@ Ask = Callable[[Point], Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """A layer of a model: its name, its module, and which of its calls, counted from 0."""
+    """A layer of a model: its name, its module, and which of its calls, counted from 0.
+
+    What it puts out is meant; with `entry` what goes into it, and what this layer alone makes of that.
+    """
 
     name: str
     module: nn.Module
     call: int = 0
+    entry: bool = False
 
     @property
     def label(self) -> str:
@@ -145,22 +149,27 @@ def tangent_of(output: Tensor) -> Tensor:
 def recording(places: Sequence[Place]) -> Iterator[list[Any]]:
     """What the places put out, in their order, None until then; the network goes on with copies."""
     outputs: list[Any] = [None] * len(places)
-    calls: dict[nn.Module, int] = {}
+    calls: dict[tuple[nn.Module, bool], int] = {}
 
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        call = calls[module] = calls.get(module, -1) + 1
-        mine = [i for i, p in enumerate(places) if p.module is module and p.call == call]
+    def keep(module: nn.Module, entry: bool, seen: Any) -> Any:
+        call = calls[module, entry] = calls.get((module, entry), -1) + 1
+        this = module, call, entry
+        mine = [i for i, p in enumerate(places) if (p.module, p.call, p.entry) == this]
         if not mine:
-            return output
-        tensor = output if isinstance(output, Tensor) else output[0]
+            return seen
+        tensor = seen if isinstance(seen, Tensor) else seen[0]
+        tensor = tensor.clone() if entry else tensor  # others may read what goes in
         for i in mine:
             outputs[i] = tensor
         copy = tensor.clone()  # the network may write into it
-        return copy if isinstance(output, Tensor) else (copy, *output[1:])
+        return copy if isinstance(seen, Tensor) else (copy, *seen[1:])
 
+    hook = lambda module, args, output: keep(module, False, output)  # noqa: E731
+    enter = lambda module, args: keep(module, True, args)  # noqa: E731
     with ExitStack() as stack:
-        for module in dict.fromkeys(p.module for p in places):
-            stack.callback(module.register_forward_hook(hook).remove)
+        for module, entry in dict.fromkeys((p.module, p.entry) for p in places):
+            add = module.register_forward_pre_hook if entry else module.register_forward_hook
+            stack.callback(add(enter if entry else hook).remove)  # type: ignore[arg-type]
         yield outputs
 
 
