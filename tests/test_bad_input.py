@@ -621,7 +621,7 @@ def test_a_layer_inside_a_compiled_model_is_refused():
 def test_a_layer_that_returns_no_tensor_is_refused():
     class Pair(nn.Module):
         def forward(self, x):
-            return {"x": x}
+            return {"x": [x]}
 
     class Net(nn.Module):
         def __init__(self):
@@ -629,7 +629,7 @@ def test_a_layer_that_returns_no_tensor_is_refused():
             self.pair = Pair()
 
         def forward(self, x):
-            return squares(self.pair(x)["x"])
+            return squares(self.pair(x)["x"][0])
 
     refused(ig.Unsupported, "dict", model=Net().eval(), at="pair")
 

@@ -271,6 +271,44 @@ def test_a_measurement_is_made_once_for_each_key(lab):
     assert store.remembered("a test", {"a": 2}, ask)["value"] == 2
 
 
+# ------------------------------------------------------------------ inside networks
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_what_is_inside_runs():
+    pytest.importorskip("captum")
+    pytest.importorskip("sklearn")
+    said = smoked("inside.py", "layers", "regional", "sums", "captum")
+    rules = {(line[0], line[1]): float(line[3]) for line in cells(said, "## layers")}
+    assert rules["ours, panels", "16"] < 0.1 * rules["ours, Gauss", "16"]
+    assert rules["ours, panels", "4"] < 0.1 * rules["Captum, a run a block", "8"]
+    published = {line[0]: float(line[3]) for line in cells(said, "## regional")}
+    assert published["ours, Gauss"] < published["as published"]
+    ((*_, layers, cuts, same, residual, _, told, _),) = cells(said, "## sums")
+    assert (layers, cuts, same) == ("12", "6", "the same")
+    assert float(residual) < 1e-12
+    assert float(told) < 1e-2
+    apart = [float(line[3]) for line in cells(said, "## captum")]
+    assert max(apart[:6]) < 1e-8
+    fifty, two_hundred, eight_hundred = apart[6:9]
+    assert fifty > 3 * two_hundred > 9 * eight_hundred
+    assert [a > 0.1 for a in apart[9:]] == [True, False] * 3
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["trec_bert", "stories260k", "resnet56"])
+def test_every_layer_of_a_trained_net_adds_up_where_it_is_a_cut_and_says_where_not(lab, data, name):
+    pytest.importorskip("transformers")
+    cuts = lab("cuts")
+    few = ig.PanelAveraged(2, rtol=math.inf) if name == "resnet56" else ig.Automatic(1e-2)
+    found = cuts.measured(name, few)
+    assert found.told == found.built
+    assert 3 < len(found.built) < len(found.layers)
+    assert found.residual()[0] < (1e-12 if name == "resnet56" else 1e-2)
+    assert found.beside()[-1] > 0.5
+
+
 # ------------------------------------------------------------------ texts
 
 

@@ -42,7 +42,10 @@ def test_the_table_example_converges_and_names_its_columns(tmp_path: Path) -> No
     assert "NOT" not in said
 
 
-OPTIONAL = ["photo.py", "question.py", "regional_pruning.py", "class_pruning.py", "circuit.py"]
+OPTIONAL = [
+    "photo.py", "question.py", "regional_pruning.py", "class_pruning.py", "interactions_tables.py",
+    "circuit.py",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -101,3 +104,18 @@ def test_the_circuit_example_finds_more_than_chance_does(data: Path, tmp_path: P
     row = next(line.split() for line in said.splitlines() if line.startswith("  400"))
     assert float(row[1]) > 0.5 > float(row[3])
     assert (tmp_path / "circuit.dot").read_text().startswith("digraph circuit {")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_tables_example_prints_pairs_with_their_errors_and_draws_them(data, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    said = run("interactions_tables.py", 3, where=tmp_path, data=data)
+    for name in ("diabetes", "titanic", "adult"):
+        assert (tmp_path / f"{name}.png").is_file()
+        title, *pairs = said.split(f"\n{name}: ")[1].splitlines()[:7]
+        assert float(title.split("about ")[1].split("%")[0]) > 70
+        sizes = [float(pair.split(": ")[1].split()[0]) for pair in pairs]
+        errors = [float(pair.split("± ")[1]) for pair in pairs]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(error < 0.1 * size for error, size in zip(errors, sizes, strict=True))

@@ -291,7 +291,12 @@ def test_a_pruning_has_a_table_and_a_plot():
     found = prune(net, x, at="1", ranking=noise(1, 16), shares=(0, 0.5), quadrature=LOOSE)
     lines = found.table().splitlines()
     assert [line.split()[0] for line in lines] == ["pruned", "0.0%", "50.0%"]
-    assert float(lines[1].split()[3]) == pytest.approx(float(found.total[:, 0].mean()), abs=1e-3)
+    cells = lines[1].split()[1:]
+    numbers = [float(c) for c in cells if c != "±"]
+    assert numbers[4] == pytest.approx(float(found.total[:, 0].mean()), abs=1e-3)
+    assert numbers[5] == pytest.approx(float(found.total[:, 0].std()), abs=1e-3)
+    one = prune(net, x[:1], at="1", ranking=noise(1, 16), shares=(0, 0.5), quadrature=LOOSE)
+    assert len(one.table().splitlines()[1].split()) == 5
     assert len(found.plot().axes[0].lines) == 3
 
 

@@ -472,13 +472,32 @@ def test_it_is_drawn():
     pytest.importorskip("matplotlib")
     found = ask(gelu_mlp(dtype=D), noise(2, 6, dtype=D), of=[0, 3])
     figure = found.plot(1, top=4)
-    left, right = figure.axes[:2]
+    left, right, net = figure.axes[:3]
     assert left.images[0].get_array().shape[:2] == (2, 6)
     assert [t.get_text() for t in left.get_yticklabels()] == ["0", "3"]
     drawn = [p.get_width() for p in right.patches]
     assert drawn == pytest.approx([value for _, _, value, _ in found.pairs(1, 4)])
+    lines = [line for line in net.lines if len(line.get_xdata()) == 2]
+    assert len(lines) == 4
+    widest = max(lines, key=lambda line: line.get_linewidth())
+    assert (widest.get_linestyle() == "-") == (found.pairs(1, 1)[0][2] > 0)
+    groups = {str(i) for pair in found.pairs(1, 4) for i in pair[:2]}
+    assert {t.get_text() for t in net.texts} == groups
     with pytest.raises(ig.InputError, match="row=2"):
         found.plot(2)
+
+
+def test_groups_are_drawn_by_their_names():
+    pytest.importorskip("matplotlib")
+    found = ask(gelu_mlp(dtype=D), noise(1, 6, dtype=D))
+    names = ["age", "sex", "fare", "$x$", "<b>", "cabin"]
+    left, right, net = found.plot(names=names, top=15).axes[:3]
+    assert [t.get_text() for t in left.get_yticklabels()] == names
+    i, j, *_ = found.pairs(top=1)[0]
+    assert right.get_yticklabels()[0].get_text() == f"{names[i]} and {names[j]}"
+    assert {t.get_text() for t in net.texts} == set(names)
+    with pytest.raises(ig.InputError, match="names has 2 entries; expected 6"):
+        found.plot(names=["age", "sex"])
 
 
 BAD = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -181,11 +182,86 @@ def test_every_cut_s_neurons_add_up_to_the_difference(build):
     assert len({float(a.backwards[0]) for a in found.values()}) == 1  # one sweep for all
 
 
-def test_a_layer_that_is_no_cut_says_how_much_passes_beside_it():
+@pytest.mark.parametrize("panels", [1, 3, 8])
+def test_averaged_over_panels_a_cut_is_complete_however_few_they_are(panels):
     net, x = residual_net(), noise(2, 3, 8, 8, dtype=D)
-    a = ig.attribute(net, x, target=1, at="body", path=PUSHED, quadrature=LOOSE)
-    assert a.residual is not None  # nobody can tell at this tolerance
-    b = ig.attribute(net, x, target=1, at="body", path=PUSHED, quadrature=ig.Automatic(1e-2))
+    how = {"target": ig.Probability(1), "path": PUSHED}
+    rule = ig.PanelAveraged(panels, rtol=math.inf)
+    with untouched(net), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ig.NotConverged)  # odd numbers do not know their error
+        found = ig.attribute(net, x, at="all", quadrature=rule, **how)
+    for name, a in found.items():
+        assert (a.residual is None) == (name in ("body", "norm2")), name
+        if a.residual is not None:
+            assert float(a.residual.abs().max()) < 1e-14, name
+    assert (
+        float(found["stem"].forwards.max()) <= 2 * panels + 5
+    )  # edges, ends, floor: no other pass
+
+
+def test_averaged_over_panels_conductance_converges_at_second_order():
+    net, x = conv_net(dtype=D), noise(2, 3, 8, 8, dtype=D)
+    how = {"target": 1, "at": ["0", "3", "4"], "path": PUSHED}
+    ask = lambda rule: ig.attribute(net, x, quadrature=rule, **how)  # noqa: E731
+    few, many, finer = (ask(ig.PanelAveraged(n, rtol=math.inf)) for n in (4, 32, 512))
+    points = ask(ig.GaussLegendre(2000, rtol=math.inf))  # of first order: right to 5e-4
+    off = lambda a, b: float((a.values - b.values).abs().sum() / b.values.abs().sum())  # noqa: E731
+    for name in ("0", "3"):
+        assert off(many[name], finer[name]) < off(few[name], finer[name]) / 16, (
+            name
+        )  # 8 at the first
+    for name in finer:
+        assert off(finer[name], points[name]) < 5e-4, name
+    assert "panel-averaged" in ask(ig.Automatic(1e-2))["0"].run.rule
+
+
+def test_panels_of_layers_know_every_target_call_and_row():
+    net, x = conv_net(), noise(4, 3, 8, 8)
+    how = {"at": ["0", "4:input"], "path": PUSHED, "quadrature": ig.PanelAveraged(4, rtol=math.inf)}
+    every = ig.attribute(net, x, target=ig.All(), width=6, **how)
+    alone = ig.attribute(net, x[2:3], target=2, width=6, **how)
+    for name, a in every.items():
+        one = a.target(2).select(2).values
+        assert torch.allclose(one, alone[name].values, atol=1e-6)
+    two, z = seeded(Twice), noise(3, 4, dtype=D)
+    calls = ["again#0", "again#1"]
+    panels = ig.attribute(two, z, target=1, at=calls, path=PUSHED, quadrature=ig.PanelAveraged(64))
+    fine = ig.attribute(two, z, target=1, at=calls, path=PUSHED, quadrature=FINE)
+    for name in calls:
+        assert torch.allclose(panels[name].values, fine[name].values, atol=1e-4)
+
+
+def test_a_jump_that_panels_cannot_average_is_seen_and_those_rows_are_asked_pointwise():
+    class Jump(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            h = torch.relu(self.line(x))
+            return self.head(h) + (x[:, :1] > 0.5) * 1.0
+
+    net = seeded(Jump)
+    x = noise(2, 4, dtype=D)
+    x[:, 0] = torch.tensor([0.2, 2.0])  # the second row jumps
+    rule = ig.PanelAveraged(rtol=0.05)
+    with pytest.warns(ig.NotConverged, match="row 1"):
+        a = ig.attribute(net, x, target=1, at="line", path=PUSHED, quadrature=rule)
+    assert "not panel-averaged" not in a.rules[0]
+    assert "its residual shows" in a.rules[1]
+    assert a.converged.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("rule", [ig.GaussLegendre(4, rtol=math.inf), LOOSE, ig.Automatic(1e-2)])
+def test_a_layer_that_is_no_cut_says_how_much_passes_beside_it_however_few_the_nodes(rule):
+    net, x = residual_net(), noise(2, 3, 8, 8, dtype=D)
+    found = ig.attribute(
+        net, x, target=1, at=["stem", "body", "head"], path=PUSHED, quadrature=rule
+    )
+    for cut in (found["stem"], found["head"]):
+        assert cut.residual is not None
+        assert not cut.run.notes
+    b = found["body"]
     assert b.residual is None
     (note,) = b.run.notes
     assert "body is no cut" in note

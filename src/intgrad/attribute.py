@@ -12,12 +12,13 @@ from intgrad.attribution import Attribution
 from intgrad.ensemble import members
 from intgrad.question import ask, refuse_parts
 from intgrad.recipe import Recipe
+from intgrad.several import Layers
 
 
 @overload
-def attribute(
+def attribute(  # pyright: ignore[reportOverlappingOverload]  # the second is for everything else
     model: Callable[..., Any], x: Any, *, at: list[Any] | Literal["all"], **parts: Any
-) -> dict[str, Attribution]: ...
+) -> Layers: ...
 @overload
 def attribute(
     model: Callable[..., Any], x: Any, *, at: Any = "input", **parts: Any
@@ -68,8 +69,9 @@ def attribute(
     integrand
         What a node contributes; gradient times velocity by default.
     at
-        Where the features live: ``"input"``, ``"embedding"``, a module, or its dotted name. A list of
-        modules and names, or ``"all"``, is answered by a dict from name to attribution.
+        Where the features live: ``"input"``, ``"embedding"``, a module, or its dotted name
+        (``"name:input"`` is what goes into it, ``"name#1"`` its second call). A list of them, or ``"all"``
+        with ``path=PushedForward()``, is answered by `Layers`: a dict from name to attribution.
     **call
         Who is asked and how; see `explain`.
 

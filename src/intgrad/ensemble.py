@@ -23,6 +23,7 @@ from intgrad.model.places import places_of
 from intgrad.path import PushedForward
 from intgrad.question import ask, opened, pinned
 from intgrad.recipe import Recipe
+from intgrad.several import Layers
 
 Several = Callable[..., Any]
 HELD = 1 << 27  # numbers of noisy copies' values that are held at a time
@@ -76,7 +77,7 @@ def _layers_averaged(
         call["check"] = False  # the model has been looked at
     if isinstance(found[0], Attribution):
         return told(mean(recipe, found), strict)
-    layers = {name: mean(recipe, [answers[name] for answers in found]) for name in found[0]}
+    layers = Layers({name: mean(recipe, [answers[name] for answers in found]) for name in found[0]})
     if strict is not None:
         report_convergence(list(layers.values()), strict)
     return layers
@@ -104,7 +105,7 @@ def each_layer(
         call["check"] = False  # the model has been looked at
     if strict is not None:
         report_convergence(list(found.values()), strict)
-    return found
+    return Layers(found)
 
 
 # ------------------------------------------------------------------------------ several baselines

@@ -285,7 +285,7 @@ def conductance(at: Any = "input", baseline: Any = None, quadrature: Any = Autom
 
     Complete where the layer is a cut. `at` names one layer, or a list of them, or is ``"all"``:
     {name: attribution}, from one sweep. Cost: the nodes of the quadrature, each with a pass in forward
-    mode.
+    mode; on models with kinks the edges of its panels, without.
     Dhamdhere, Sundararajan, Yan 2018, "How important is a neuron?", arXiv:1805.12233.
     """
     return Recipe("conductance", baseline, PushedForward(), quadrature, at=at)

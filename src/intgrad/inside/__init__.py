@@ -1,5 +1,6 @@
 """What happens between input and output: which neurons made a region of the map, which edges a behaviour."""
 
+from intgrad.inside.by_head import by_head
 from intgrad.inside.circuits import (
     Circuit,
     Edges,
@@ -28,6 +29,7 @@ __all__ = [
     "PublishedRule",
     "Through",
     "Whole",
+    "by_head",
     "edges",
     "faithfulness",
     "prune",

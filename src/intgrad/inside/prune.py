@@ -44,14 +44,13 @@ class Pruning:
         return self.inside + self.outside
 
     def table(self) -> str:
-        """Means over the rows, a line a share."""
+        """Means over the rows and, of several, their standard deviation; a line a share."""
         names = ("inside", "outside", "total", "output")
-        means = [getattr(self, name).mean(0).tolist() for name in names]
-        head = f"{'pruned':>8}" + "".join(f"{name:>10}" for name in names)
-        rows = zip(self.shares.tolist(), *means, strict=True)
-        return "\n".join(
-            [head, *(f"{s:8.1%}" + "".join(f"{v:10.3f}" for v in m) for s, *m in rows)]
-        )
+        columns = [_cells(getattr(self, name)) for name in names]
+        wide = len(columns[0][0])
+        head = f"{'pruned':>8}" + "".join(f"{name:>{wide}}" for name in names)
+        rows = zip(self.shares.tolist(), *columns, strict=True)
+        return "\n".join([head, *(f"{s:8.1%}" + "".join(cells) for s, *cells in rows)])
 
     def plot(self) -> Any:
         """Means over the rows against the share, as a matplotlib figure."""
@@ -64,6 +63,14 @@ class Pruning:
         axes.set(xlabel="neurons set to zero, %", ylabel="integrated gradients")
         axes.legend()
         return figure
+
+
+def _cells(numbers: Tensor) -> list[str]:
+    """For each share the mean over rows (rows, s), and their standard deviation where there are several."""
+    means = [f"{mean:10.3f}" for mean in numbers.mean(0).tolist()]
+    if len(numbers) == 1:
+        return means
+    return [f"{m} ± {s:5.3f}" for m, s in zip(means, numbers.std(0).tolist(), strict=True)]
 
 
 def prune(

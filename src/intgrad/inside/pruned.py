@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from intgrad.audit.units import as_values
 from intgrad.errors import InputError, ModelError
+from intgrad.model.gate import gate
 from intgrad.model.observe import Place
 from intgrad.model.places import places_of
 
 
 class Pruned(nn.Module):
-    """The model; where ``keep=`` (n, *neurons) is 0, the layer's output is too."""
+    """The model; where ``keep=`` (n, *neurons) is 0, the layer is too."""
 
     def __init__(self, model: nn.Module, place: Place) -> None:
         super().__init__()
@@ -25,15 +26,11 @@ class Pruned(nn.Module):
         """The model's own output."""
         calls: list[int] = []
 
-        def hook(module: nn.Module, given: Any, output: Any) -> Any:
+        def silence(tensor: Tensor) -> Tensor:
             calls.append(1)
-            if len(calls) != self.place.call + 1:
-                return output
-            if isinstance(output, Tensor):
-                return output * fitted(keep, output)
-            return output[0] * fitted(keep, output[0]), *output[1:]
+            return tensor * fitted(keep, tensor) if len(calls) == self.place.call + 1 else tensor
 
-        handle = self.place.module.register_forward_hook(hook)
+        handle = gate(self.place.module, self.place.entry, silence)
         try:
             found = self.model(*args, **named)
         finally:

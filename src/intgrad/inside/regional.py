@@ -169,10 +169,12 @@ def _regional(
 
 def _answer(recipe: Recipe, swept: Sweep, i: int, regions: int, place: Place) -> Attribution:
     """One region's neurons, held to what the region is worth."""
+    question = swept.question
+    worth = question.gain
     if recipe.complete:
         worth = swept.estimate.value[regions + i].detach()[..., 0].double()
-        swept = replace(swept, question=replace(swept.question, gain=worth))
-    return certified(recipe, swept, i, place, "what the region is worth")
+        swept = replace(swept, question=replace(question, gain=worth))
+    return certified(recipe, swept, i, place, worth, "what the region is worth")
 
 
 def as_region(mask: Any) -> Tensor:

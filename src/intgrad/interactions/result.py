@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +89,14 @@ class Interactions:
         ranked = sorted(found.items(), key=lambda pair: -abs(pair[1][0]))
         return [(i, j, value, error) for (i, j), (value, error) in ranked[:top]]
 
-    def plot(self, row: int = 0, top: int = 10) -> Any:
-        """The matrix of one row, and a bar for each of its strongest pairs, as a matplotlib figure."""
+    def plot(self, row: int = 0, top: int = 10, names: Sequence[str] | None = None) -> Any:
+        """The matrix of one row, its strongest pairs as bars and as a network: a matplotlib figure.
+
+        `names` are those of all groups; their numbers by default.
+        """
         from intgrad.report.pairs import plot  # the result's own face
 
-        return plot(self, row, top)
+        return plot(self, row, top, names)
 
     def refuse_row(self, row: int) -> None:
         """There must be such a row."""

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from intgrad._types import Point
 from intgrad.errors import ModelError
 from intgrad.model.backward import differentiate, or_zeros
+from intgrad.model.calls import in_calls
 from intgrad.model.memory import width_for_targets
 
 SMOOTH = tuple("Softmax LogSoftmax Logsumexp Sigmoid LogSigmoid Tanh".split())
@@ -97,3 +99,29 @@ def narrowed(oracle: Any, count: int) -> None:
             oracle.width = max(1, oracle.width // 4)
     if not oracle.padded:
         oracle.width = min(oracle.width, width_for_targets(count, oracle.features))
+
+
+def curvatures(
+    oracle: Any,
+    x: Point,
+    rows: Tensor,
+    velocity: Point,
+    read: Callable[[Tensor], Tensor],
+    mix: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Slopes (n, g) and curvatures (k, n, g) of the target along a velocity (n, ...), by groups.
+
+    `read` adds features up to groups, (..., n, *features) -> (..., n, g), and each row of `mix`
+    (k, g) is a direction: so much of each group's share of the velocity. Costs one gradient a
+    point, and for each direction a Hessian-vector product, counted as two.
+    """
+    narrowed(oracle, len(mix))
+
+    def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
+        point, speed = packed
+        ways = lambda g: mix.to(g) @ read(g * speed).T  # noqa: E731
+        gradient, products = along(oracle, point, which, ways, len(mix))
+        return read(gradient * speed)[None], read(products * speed)
+
+    slopes, found = in_calls(oracle, (x[0], velocity[0]), rows, ask)
+    return slopes[0], found

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from intgrad._types import Point
 from intgrad.errors import ModelError, Unsupported
+from intgrad.model.gate import gate
 from intgrad.model.refusals import last_line
 
 Ask = Callable[[Point], Tensor]
@@ -27,10 +28,7 @@ Ask = Callable[[Point], Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """A layer of a model: its name, its module, and which of its calls, counted from 0.
-
-    What it puts out is meant; with `entry` what goes into it, and what this layer alone makes of that.
-    """
+    """A layer of a model: its name, its module, which of its calls, counted from 0, and which side."""
 
     name: str
     module: nn.Module
@@ -39,8 +37,9 @@ class Place:
 
     @property
     def label(self) -> str:
-        """Its name, with the number of the call where it is not the first."""
-        return f"{self.name}#{self.call}" if self.call else self.name
+        """Its name, with the number of the call where it is not the first, and the side if it is the input."""
+        number = f"#{self.call}" if self.call else ""
+        return f"{self.name}{number}{':input' if self.entry else ''}"
 
 
 @dataclass(frozen=True)
@@ -147,30 +146,35 @@ def tangent_of(output: Tensor) -> Tensor:
 
 @contextmanager
 def recording(places: Sequence[Place]) -> Iterator[list[Any]]:
-    """What the places put out, in their order, None until then; the network goes on with copies."""
+    """What is seen at the places, in their order, None until then; the network goes on with copies."""
     outputs: list[Any] = [None] * len(places)
-    calls: dict[tuple[nn.Module, bool], int] = {}
-
-    def keep(module: nn.Module, entry: bool, seen: Any) -> Any:
-        call = calls[module, entry] = calls.get((module, entry), -1) + 1
-        this = module, call, entry
-        mine = [i for i, p in enumerate(places) if (p.module, p.call, p.entry) == this]
-        if not mine:
-            return seen
-        tensor = seen if isinstance(seen, Tensor) else seen[0]
-        tensor = tensor.clone() if entry else tensor  # others may read what goes in
-        for i in mine:
-            outputs[i] = tensor
-        copy = tensor.clone()  # the network may write into it
-        return copy if isinstance(seen, Tensor) else (copy, *seen[1:])
-
-    hook = lambda module, args, output: keep(module, False, output)  # noqa: E731
-    enter = lambda module, args: keep(module, True, args)  # noqa: E731
     with ExitStack() as stack:
         for module, entry in dict.fromkeys((p.module, p.entry) for p in places):
-            add = module.register_forward_pre_hook if entry else module.register_forward_hook
-            stack.callback(add(enter if entry else hook).remove)  # type: ignore[arg-type]
+            own = [i for i, p in enumerate(places) if (p.module, p.entry) == (module, entry)]
+            note = _noting(outputs, {i: places[i].call for i in own}, entry)
+            stack.callback(gate(module, entry, note).remove)
         yield outputs
+
+
+def _noting(outputs: list[Any], own: dict[int, int], entry: bool) -> Callable[[Tensor], Tensor]:
+    """Keep one module's tensors where they belong, {place: call}, and hand on copies.
+
+    What goes in is a copy already: whoever gave it may use it beside the module, and write into it.
+    """
+    call = -1
+
+    def note(tensor: Tensor) -> Tensor:
+        nonlocal call
+        call += 1
+        mine = [i for i, wanted in own.items() if wanted == call]
+        if not mine:
+            return tensor
+        kept = tensor.clone() if entry else tensor
+        for i in mine:
+            outputs[i] = kept
+        return kept.clone()  # the network may write into it
+
+    return note
 
 
 def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
@@ -178,7 +182,7 @@ def expect(outputs: Sequence[Any], places: Sequence[Place]) -> None:
     for output, place in zip(outputs, places, strict=True):
         if output is None:
             raise ModelError(
-                f"the layer {place.name!r} was not reached {place.call + 1} times in one forward pass; "
+                f"the layer {place.label!r} was not reached {place.call + 1} times in one forward pass; "
                 f"expected it to run. Is it used at all for this input?"
             )
 
@@ -190,7 +194,7 @@ def pulled(
     for output, place in zip(outputs, places, strict=True):
         if not output.requires_grad:
             raise ModelError(
-                f"the layer {place.name!r} does not depend on what moves along the path; expected one "
+                f"the layer {place.label!r} does not depend on what moves along the path; expected one "
                 f"behind it."
             )
     rows = []
@@ -200,7 +204,7 @@ def pulled(
         for g, place in zip(found, places, strict=True):
             if g is None:
                 raise ModelError(
-                    f"the target does not depend on the layer {place.name!r}; expected one on its way."
+                    f"the target does not depend on the layer {place.label!r}; expected one on its way."
                 )
         rows.append(found)
     return [torch.stack(g) for g in zip(*rows, strict=True)]

@@ -7,8 +7,9 @@ asked for by name and refused by name when missing:
     values alone, without a backward pass
 ``cotangents(x, rows)``
     several targets from one forward: values (T, n), gradients (T, n, ...); ``targets`` is T
-``panels(x, rows, first, second)``
-    gradients averaged over the panels between consecutive points: (T, p, ...)
+``panels(x, rows, first, second, places)``
+    gradients averaged over the panels between consecutive points: (T, p, ...); with places also those at
+    layers, and how layers and values move
 ``regions(x, rows, direction, room, units)``
     where the linear regions around points end, and their gradients
 ``observe(x, rows, at, tangents)``

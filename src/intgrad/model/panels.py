@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from intgrad._types import Point
+from intgrad._types import Point, wide
 from intgrad.errors import IntgradError, ModelError, Unsupported
 from intgrad.model.averaging import Averager
 from intgrad.model.memory import out_of_memory
+from intgrad.model.observe import Place, expect, recording
 from intgrad.model.tape import Axis, Tape, learn_axes, place_axes, pull
 
 KINKED = frozenset(
@@ -123,48 +125,80 @@ def unnoted(values: Tensor, tape: Tape) -> set[str]:
 PLAIN = ("CopySlices", "AsStridedBackward0")  # writes into views; what is not linear is `Tape.lost`
 
 
-def averaged(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Tensor) -> Point:
+def averaged(
+    oracle: Any,
+    coverage: Coverage,
+    x: Point,
+    rows: Tensor,
+    first: Tensor,
+    places: Sequence[Place] = (),
+) -> Point:
     """Gradients averaged over panels from first[p] to first[p] + 1: (T, p, ...).
 
-    One forward and T backwards for every point; the last point of a chain starts no panel.
+    With `places`, behind those of x the gradients at each place, then how each place moves over a panel,
+    (1, p, ...), and the values, (T, p). One forward and T backwards for every point; the last point of a
+    chain starts no panel.
     """
-    tape, values, leaves = taped(oracle, x, rows)
+    with recording(places) as seen:
+        tape, values, leaves = taped(oracle, x, rows)
+    expect(seen, places)
     if coverage.axes is None or not place_axes(tape, coverage.axes, len(rows)):
         coverage.reason = coverage.reason or "the operations change from call to call"
         raise Unsupported(
             f"panels cannot be averaged: {coverage.reason}. Use quadrature=ig.Adaptive()."
         )
     coverage.used = True
+    moves = [*(_moved(y, first, 0)[None] for y in seen), _moved(values, first, 1)] if places else []
+    seeds, root = torch.zeros_like(values), [values.grad_fn, values.output_nr]
+    del values  # a node is freed once it is done, unless somebody holds what came of it
     rule = Averager(coverage.approximate, coverage.uncovered)
-    seeds = torch.zeros_like(values)
-    root, slot, targets = values.grad_fn, values.output_nr, len(values)
-    del values
+    found = _pulled(tape, root, seeds, (*leaves, *seen), first, rule)
+    oracle.meter.count(rows, len(seeds))
+    return (*found, *moves)
+
+
+def _moved(points: Tensor, first: Tensor, axis: int) -> Tensor:
+    """How far something moves over each panel, in float32 at least."""
+    wider, first = points.detach().to(wide(points.dtype)), first.to(points.device)
+    return wider.index_select(axis, first + 1) - wider.index_select(axis, first)
+
+
+def _pulled(
+    tape: Tape, root: list[Any], seeds: Tensor, ends: Point, first: Tensor, rule: Averager
+) -> list[Tensor]:
+    """Averaged gradients (T, p, ...) of the values at leaves and places; `root` is emptied."""
     found = []
-    for t in range(targets):
+    for t in range(len(seeds)):
         seed = torch.zeros_like(seeds)
         seed[t, first.to(seed.device)] = 1
-        start = [root, slot, seed]
-        if t == targets - 1:
-            root = None
+        start = [*root, seed]
+        if t == len(seeds) - 1:
+            root.clear()
         with torch.no_grad():
-            found.append(pull(tape, start, leaves, rule, keep=t < targets - 1))
-    oracle.meter.count(rows, targets)
-    return tuple(
-        torch.stack([torch.zeros_like(leaf) if g[i] is None else g[i] for g in found])[:, first]
-        for i, leaf in enumerate(leaves)
-    )
+            found.append(pull(tape, start, ends, rule, keep=t < len(seeds) - 1))
+    return [
+        torch.stack([torch.zeros_like(end) if g[i] is None else g[i] for g in found])[:, first]
+        for i, end in enumerate(ends)
+    ]
 
 
-def in_calls(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Tensor) -> Point:
+def average(
+    oracle: Any,
+    coverage: Coverage,
+    x: Point,
+    rows: Tensor,
+    first: Tensor,
+    places: Sequence[Place] = (),
+) -> Point:
     """`averaged`, padded to the fixed width, and halved where a call does not fit in memory."""
     try:
         missing = oracle.width - len(rows) if oracle.padded else 0
         if missing <= 0:
-            return averaged(oracle, coverage, x, rows, first)
+            return averaged(oracle, coverage, x, rows, first, places)
         filled = tuple(torch.cat([p, p[-1:].expand(missing, *p.shape[1:])]) for p in x)
         with oracle.meter.quiet(missing):
             more = torch.cat([rows, rows[-1:].expand(missing)])
-            return averaged(oracle, coverage, filled, more, first)
+            return averaged(oracle, coverage, filled, more, first, places)
     except Exception as error:
         if not out_of_memory(error) or oracle.padded or len(first) < 2:
             raise
@@ -174,5 +208,5 @@ def in_calls(oracle: Any, coverage: Coverage, x: Point, rows: Tensor, first: Ten
     for some in (first[:half], first[half:]):
         low, high = int(some[0]), int(some[-1]) + 2
         cut = tuple(p[low:high] for p in x)
-        parts.append(in_calls(oracle, coverage, cut, rows[low:high], some - low))
+        parts.append(average(oracle, coverage, cut, rows[low:high], some - low, places))
     return tuple(torch.cat(p, 1) for p in zip(*parts, strict=True))

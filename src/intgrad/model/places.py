@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from intgrad.errors import InputError, Unsupported
-from intgrad.model.location import locate
+from intgrad._types import Point
+from intgrad.errors import InputError, ModelError, Unsupported
+from intgrad.model.gate import gate
+from intgrad.model.location import layer, named
 from intgrad.model.observe import Place
+from intgrad.model.oracle import Oracle, ability
 
 
 def places_of(model: Any, at: Any) -> list[Place]:
@@ -19,9 +24,10 @@ def places_of(model: Any, at: Any) -> list[Place]:
     Parameters
     ----------
     at
-        A module, a dotted name, ``"all"`` (every module without children), or a list of modules and
-        names. ``"name#2"`` is the third call of a module that runs several times; without a number it
-        is the first.
+        A module, a dotted name, ``"all"`` (every module without children; see `on_the_way`), or a list
+        of modules and names. ``"name#2"`` is the third call of a module that runs several times; without
+        a number it is the first. ``"name:input"`` is what goes into a module, ``"name#2:input"`` in
+        that call.
 
     Raises
     ------
@@ -46,19 +52,46 @@ def places_of(model: Any, at: Any) -> list[Place]:
 
 
 def _place(model: nn.Module, at: Any) -> Place:
-    if not isinstance(at, str):
-        found = locate(model, at)
-        assert found.module is not None
-        return Place(found.name, found.module)
-    name, _, number = at.partition("#")
-    if number and not number.isdecimal():
-        raise InputError(f"at={at!r}: behind '#' stands the number of a call, as in {name}#0.")
-    modules = dict(model.named_modules())
-    if name == "embedding" and name not in modules:
-        found = locate(model, name)
-        assert found.module is not None
-        return Place(found.name, found.module, int(number or 0))
-    if name not in modules or not name:
-        near = difflib.get_close_matches(name, modules, 3, 0.3) or list(modules)[1:4]
-        raise InputError(f"at={at!r} is no module of the model; the nearest are {', '.join(near)}.")
-    return Place(name, modules[name], int(number or 0))
+    found = layer(model, at)
+    assert found.module is not None
+    name = named(found.name).module
+    return Place(name, found.module, found.call or 0, found.entry)
+
+
+def on_the_way(places: Sequence[Place], oracle: Oracle, x: Point, rows: Tensor) -> list[Place]:
+    """Of some modules, every call that moves with x and that the target asks.
+
+    What is left out has no say in the answer: a dropout that does not run, the embedding of positions.
+    Costs one gradient.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    passed: set[Place] = set()
+    with ExitStack() as stack:
+        for place in places:
+            stack.callback(gate(place.module, place.entry, _marking(place, passed)).remove)
+        ability(oracle, "probe")(x, rows)
+    found = [p for place in places for p in sorted(passed, key=_call) if p.module is place.module]
+    if not found:
+        raise ModelError("no layer without children is on the way from x to the target; name one.")
+    return found
+
+
+def _marking(place: Place, passed: set[Place]) -> Callable[[Tensor], Tensor]:
+    """Watch a module, and note each call of it that a gradient comes back through."""
+    calls = count()
+
+    def mark(tensor: Tensor) -> Tensor:
+        this = replace(place, call=next(calls))
+        if tensor.requires_grad:
+            tensor.register_hook(lambda gradient: passed.add(this))
+        return tensor
+
+    return mark
+
+
+def _call(place: Place) -> int:
+    return place.call

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from intgrad._types import Point, plain
-from intgrad.errors import InputError
+from intgrad.errors import InputError, TargetError
 from intgrad.model.precision import blame
 
 
@@ -61,3 +61,18 @@ def row_extras(given: object, rows: int) -> dict[str, Tensor]:
                 f"does not belong to the rows, put it into a closure: lambda x: model(x, {name}=...)."
             )
     return {str(k): plain(v) for k, v in given.items()}
+
+
+def refuse_rows(found: Tensor, rows: Tensor) -> None:
+    """Every row has an output of its own.
+
+    Raises
+    ------
+    TargetError
+        There are more rows or fewer.
+    """
+    if found.shape[0] != len(rows):
+        raise TargetError(
+            f"the model returned {found.shape[0]} rows for {len(rows)}; expected one output a "
+            f"row. Is something reduced over the batch?"
+        )

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from intgrad._types import Point
 from intgrad.errors import ModelError, Unsupported
 from intgrad.model import kinks
+from intgrad.model.calls import in_calls
 from intgrad.model.heads import averaged, hidden
 from intgrad.model.panels import taped, unnoted
 from intgrad.model.tape import Step, learn_axes
@@ -193,5 +194,5 @@ def around(
             listed.extend(watch.units()[: len(which) - oracle.meter.unseen])
         return (low[None], high[None], *gradient)
 
-    low, high, *gradient = oracle._in_calls((*x, *direction, *room), rows, one)
+    low, high, *gradient = in_calls(oracle, (*x, *direction, *room), rows, one)
     return Regions(low[0], high[0], tuple(gradient), listed)

@@ -220,6 +220,8 @@ def pull(
     ----------
     start
         The node and slot of the output, and the gradient there; emptied, so that nothing holds it.
+    leaves
+        Where gradients are wanted: leaves of the graph, or tensors inside it.
     keep
         Whether the tape is needed again. If not, what a node has saved is freed once it is done, as
         in autograd: memory that was just in use is faster than new memory.
@@ -227,6 +229,9 @@ def pull(
     node, slot, seed = start
     start.clear()
     found: dict[int, Tensor] = {}
+    inner = {
+        (leaf.grad_fn, leaf.output_nr): id(leaf) for leaf in leaves if leaf.grad_fn is not None
+    }
     waiting: dict[Node, list[Tensor | None]] = {node: []}
     _add(waiting[node], slot, seed)
     queue = [(-_number(node), 0, node)]
@@ -235,6 +240,9 @@ def pull(
         node = heapq.heappop(queue)[2]
         given = tuple(waiting.pop(node))
         given += (None,) * (len(node._input_metadata) - len(given))
+        for slot, grad in enumerate(given):
+            if grad is not None and (node, slot) in inner:
+                found[inner[node, slot]] = grad
         step = tape.steps.get(_number(node)) if keep else tape.steps.pop(_number(node), None)
         grads = run(node, given) if step is None else rule(step, node, given)
         del given, step

@@ -7,7 +7,6 @@ no graph to them is built; buffers are exchanged for copies, so that none is ove
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,29 +16,23 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from intgrad._types import Point, Structure
-from intgrad.errors import InputError, IntgradError, ModelError, TargetError
+from intgrad.errors import InputError, IntgradError, ModelError
 from intgrad.model.backward import Backward, differentiate, or_zeros
+from intgrad.model.calls import find_width, in_calls
 from intgrad.model.cost import Meter
-from intgrad.model.hessian import along, narrowed
+from intgrad.model.hessian import curvatures
+from intgrad.model.inner import by_way_of, observed
 from intgrad.model.location import Location
-from intgrad.model.memory import (
-    bytes_for_backward,
-    out_of_memory,
-    panel_width_for,
-    width_for,
-    width_for_targets,
-)
-from intgrad.model.observe import Place, Seen, expect, observe, recording, through
-from intgrad.model.panels import Coverage, in_calls, probe
+from intgrad.model.memory import out_of_memory, width_for_targets
+from intgrad.model.observe import Place, Seen, expect, recording
+from intgrad.model.panels import Coverage, average, probe
 from intgrad.model.places import places_of
 from intgrad.model.precision import held
-from intgrad.model.refusals import explain
+from intgrad.model.refusals import explain, refuse_rows
 from intgrad.model.regions import Regions, around
 from intgrad.model.target import Bound
 from intgrad.model.unit import Unit
 from intgrad.model.watch import Layout
-
-Ask = Callable[[Point, Tensor], tuple[Tensor, ...]]
 
 
 @dataclass
@@ -114,21 +107,28 @@ class TorchOracle:
 
     def __call__(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
         """Values (n,) and gradients like x: one forward and one backward a row."""
-        values, *gradient = self._in_calls(x, rows, self._gradients)
+        values, *gradient = in_calls(self, x, rows, self._gradients)
         return values[0], tuple(g[0] for g in gradient)
 
     def cotangents(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
         """Values (T, n) and gradients (T, n, ...): one forward and T backwards a row."""
-        values, *gradient = self._in_calls(x, rows, self._gradients)
+        values, *gradient = in_calls(self, x, rows, self._gradients)
         return values, tuple(gradient)
 
     def value(self, x: Point, rows: Tensor) -> Tensor:
         """Values alone, (n,) or (T, n): one bare forward a row."""
-        (values,) = self._in_calls(x, rows, self._values)
+        (values,) = in_calls(self, x, rows, self._values)
         return values if self.targets else values[0]
 
-    def panels(self, x: Point, rows: Tensor, first: Tensor, second: Tensor) -> Point:
-        """Gradients (T, p, ...) averaged over the panels between consecutive points.
+    def panels(
+        self,
+        x: Point,
+        rows: Tensor,
+        first: Tensor,
+        second: Tensor,
+        places: Sequence[Place] = (),
+    ) -> Point:
+        """Gradients (T, p, ...) averaged over the panels between consecutive points; see `averaged`.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class TorchOracle:
             Something in the model cannot be averaged.
         """
         assert bool((second == first + 1).all())
-        return in_calls(self, self.covered(x, rows), x, rows, first)
+        return average(self, self.covered(x, rows), x, rows, first, places)
 
     def covered(self, x: Point, rows: Tensor) -> Coverage:
         """Which operations the model has and whether they can be averaged; probed once."""
@@ -156,54 +156,18 @@ class TorchOracle:
         self, x: Point, rows: Tensor, places: Sequence[Place], directions: Sequence[Point]
     ) -> tuple[Tensor, Tensor, list[Seen]]:
         """Values (T, n), their derivatives (k, T, n), what is seen at each place; see `observe`."""
-        size, k = len(x), len(directions)
-
-        def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
-            point, *ways = (packed[i * size : (i + 1) * size] for i in range(k + 1))
-            answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
-            values, rise, seen = observe(answer, point, places, ways)
-            self.meter.count(which, len(values))
-            for _ in ways:
-                self.meter.tangent(which)
-            parts = ((s.activation[None], s.tangents, s.gradient) for s in seen)
-            return values, rise.transpose(1, 2), *(tensor for part in parts for tensor in part)
-
-        packed = sum((tuple(d) for d in directions), tuple(x))
-        values, rise, *found = self._in_calls(packed, rows, ask)
-        triples = zip(*(iter(found),) * 3, strict=True)
-        return values, rise.transpose(1, 2), [Seen(a[0], t, g) for a, t, g in triples]
+        return observed(self, x, rows, places, directions)
 
     def through(self, x: Point, rows: Tensor, unit: Unit) -> Point:
         """Gradients (T, n, ...) by way of a neuron; see `observe.through`."""
         (place,) = places_of(self.model, [unit.layer])
-
-        def ask(point: Point, which: Tensor) -> tuple[Tensor, ...]:
-            answer = lambda p: self._target(self._entered(p), which)  # noqa: E731
-            found = through(answer, point, place, unit.of)
-            self.meter.count(which, len(found[0]))
-            return tuple(found)
-
-        return self._in_calls(x, rows, ask)[1:]
+        return by_way_of(self, x, rows, place, unit.of)
 
     def hvp(
         self, x: Point, rows: Tensor, velocity: Point, read: Callable[[Tensor], Tensor], mix: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Slopes (n, g) and curvatures (k, n, g) of the target along a velocity (n, ...), by groups.
-
-        `read` adds features up to groups, (..., n, *features) -> (..., n, g), and each row of `mix`
-        (k, g) is a direction: so much of each group's share of the velocity. Costs one gradient a
-        point, and for each direction a Hessian-vector product, counted as two.
-        """
-        narrowed(self, len(mix))
-
-        def ask(packed: Point, which: Tensor) -> tuple[Tensor, ...]:
-            point, speed = packed
-            ways = lambda g: mix.to(g) @ read(g * speed).T  # noqa: E731
-            gradient, products = along(self, point, which, ways, len(mix))
-            return read(gradient * speed)[None], read(products * speed)
-
-        slopes, curvatures = self._in_calls((x[0], velocity[0]), rows, ask)
-        return slopes[0], curvatures
+        """Slopes (n, g) and curvatures (k, n, g) along a velocity, by groups; see `curvatures`."""
+        return curvatures(self, x, rows, velocity, read, mix)
 
     def read(
         self, raw: Point, rows: Tensor, keep: Callable[[Any, Tensor], Tensor]
@@ -217,18 +181,9 @@ class TorchOracle:
             return tuple(t[None] for t in self._read(point, which, keep))
 
         if not self.width:
-            one = lambda: ask(tuple(p[:1] for p in raw), rows[:1])  # noqa: E731
-            try:
-                with self.meter.aside(), torch.enable_grad():
-                    row = bytes_for_backward(self, one)
-            except Exception as error:
-                if out_of_memory(error):
-                    self._halve(1, error)
-                raise
-            self.width, self.backward.row = width_for(row, raw[0].device), row
-            self.panel_width = panel_width_for(self.width, row)
+            find_width(self, raw, rows, ask)
         with torch.set_grad_enabled(self.differentiable):
-            kept, *features = self._in_calls(raw, rows, ask)
+            kept, *features = in_calls(self, raw, rows, ask)
         return (tuple(f[0] for f in features) or raw), kept[0]
 
     def probe(self, x: Point, rows: Tensor) -> tuple[Tensor, Point]:
@@ -278,14 +233,14 @@ class TorchOracle:
                 kept = keep(self._call(tuple(p.clone() for p in raw), rows), rows)
             features = (seen[0],)
         self.meter.count(rows, 0)
-        self._refuse_rows(kept, rows)
+        refuse_rows(kept, rows)
         found = (kept, *features)
         return found if self.differentiable else tuple(f.detach() for f in found)
 
     def _target(self, x: Point, rows: Tensor) -> Tensor:
         assert self.bound is not None
         found = self.bound.extract(self._output(x, rows), rows)
-        self._refuse_rows(found, rows)
+        refuse_rows(found, rows)
         values = self.bound.of(found, rows)
         return values if values.ndim == 2 else values[None]
 
@@ -337,53 +292,6 @@ class TorchOracle:
         if self.structure.kind == "dict":
             return (), {**dict(zip(self.structure.keys, x, strict=True)), **named}
         return x, named
-
-    def _refuse_rows(self, found: Tensor, rows: Tensor) -> None:
-        if found.shape[0] != len(rows):
-            raise TargetError(
-                f"the model returned {found.shape[0]} rows for {len(rows)}; expected one output a "
-                f"row. Is something reduced over the batch?"
-            )
-
-    # ------------------------------------------------------------------ calls that fit in memory
-
-    def _in_calls(self, x: Point, rows: Tensor, ask: Ask) -> tuple[Tensor, ...]:
-        """Ask in calls of `width` rows; results have rows on axis 1 and are joined there."""
-        done: list[tuple[Tensor, ...]] = []
-        start, n = 0, len(rows)
-        while start < n:
-            part = slice(start, min(start + (self.width or n), n))
-            try:
-                done.append(self._padded(tuple(p[part] for p in x), rows[part], ask))
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                self._halve(part.stop - part.start, error)
-            else:
-                start = part.stop
-                continue
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        return (
-            done[0] if len(done) == 1 else tuple(torch.cat(c, 1) for c in zip(*done, strict=True))
-        )
-
-    def _padded(self, x: Point, rows: Tensor, ask: Ask) -> tuple[Tensor, ...]:
-        missing = self.width - len(rows) if self.padded else 0
-        if missing <= 0:
-            return ask(x, rows)
-        filled = tuple(torch.cat([p, p[-1:].expand(missing, *p.shape[1:])]) for p in x)
-        with self.meter.quiet(missing):
-            found = ask(filled, torch.cat([rows, rows[-1:].expand(missing)]))
-        return tuple(f[:, : len(rows)] for f in found)
-
-    def _halve(self, tried: int, error: Exception) -> None:
-        tried = max(tried, self.width) if self.padded else tried
-        if self.padded or tried == 1:
-            remedy = "choose a smaller width=" if tried > 1 else "use a smaller input or model"
-            raise ModelError(f"a call of {tried} rows does not fit in memory; {remedy}.") from error
-        self.width = tried // 2
 
 
 def _fresh(part: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ class PushedForward:
     .. math:: A_j(x) = \int_0^1 \frac{\partial f}{\partial y_j} \, \frac{d y_j(\gamma(t))}{dt} \, dt
 
     With it, ``at=`` names the layers that are explained, one or several, and all of them come from one
-    pass in forward mode and one backward pass a node. A straight line in a layer's own units is
-    another path, and another answer, unless the layer is affine in the input.
+    pass in forward mode and one backward pass a node, or from one gradient a panel. A straight line in a
+    layer's own units is another path, and another answer, unless the layer is affine in the input.
 
     Parameters
     ----------

@@ -186,11 +186,15 @@ def blame(oracle: Any) -> str:
 
 def uncovered(integral: LineIntegral, value: Point) -> Tensor:
     """Rows (rows,) whose residual shows that something was not averaged."""
-    if integral.gain is None:
+    lost = getattr(integral.integrand, "lost", None)
+    if integral.gain is None and lost is None:
         return torch.zeros(integral.rows, dtype=torch.bool)
     eps = max(torch.finfo(p.dtype).eps for p in integral.curves.end.points)
     share = max(100 * eps, 1e-6)  # 1e-6 in float64, 1.2e-5 in float32
-    residual = (each_target(value, total).cpu() - integral.gain.cpu()).abs()
+    if integral.gain is not None:
+        residual = (each_target(value, total).cpu() - integral.gain.cpu()).abs()
+    else:
+        residual = lost(value).cpu().abs()  # type: ignore[misc]
     allowed = share * each_target(value, magnitude).cpu()
     if integral.scale is not None:
         allowed = allowed + 64 * eps * integral.scale.cpu()

@@ -119,8 +119,9 @@ def content(one: Attribution) -> Content:
 
 
 def title_of(a: Attribution) -> str:
-    """The method, as one would say it."""
-    return a.recipe.name.replace("_", " ")
+    """The method, as one would say it, and the layer where one was named."""
+    name = a.recipe.name.replace("_", " ")
+    return name if a.subjects or a.run.at == "input" else f"{name} at {visible(a.run.at)}"
 
 
 def omitted(a: Attribution, rows: int) -> tuple[str, ...]:
