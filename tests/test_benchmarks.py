@@ -312,9 +312,9 @@ def test_every_layer_of_a_trained_net_adds_up_where_it_is_a_cut_and_says_where_n
 # ------------------------------------------------------------------ texts
 
 
-def printed(root, *options):
+def printed(root, *options, script="text.py"):
     done = subprocess.run(
-        [sys.executable, "-W", "error", BENCHMARKS / "text.py", *options],
+        [sys.executable, "-W", "error", BENCHMARKS / script, *options],
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -375,3 +375,29 @@ def test_values_of_tokens_are_added_up_to_the_words_of_a_review(monkeypatch):
     assert found.tolist() == [10, 1100, 10**4, 10**5, 10**6]
     monkeypatch.setattr(rationales, "LONGEST", 3)
     assert list(rationales.cut(tok, words)) == [["who", "plays"], ["?", "day", "the"]]
+
+
+# ------------------------------------------------------------------ circuits
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_benchmark_of_circuits_runs(data):
+    pytest.importorskip("transformers")
+    said = printed(str(data), "--smoke", script="circuits.py")
+    assert "words: 8 of 8 pairs are told apart." in said
+    costs = table_of(said, "8 pairs of 15 tokens")
+    assert costs["integrated gradients"][1] == "1.00"
+    for task in ("words", "names"):
+        scores = table_of(said, f"{task} | evaluations")
+        assert float(scores["EAP-IG to 0.5 %"][3]) == pytest.approx(1, abs=0.01)
+        assert float(scores["EAP"][3]) < 0.5  # one gradient does not see what the input does
+        kept = table_of(said, f"{task}, edges")
+        assert float(kept["EAP-IG to 5 %"][7]) < float(kept["EAP"][7]) < float(kept["random, 2"][7])
+        nodes = table_of(said, f"{task}, nodes")
+        assert float(nodes["EAP-IG to 5 %"][6]) < float(nodes["random, 2"][6])
+
+
+def test_the_benchmark_of_circuits_says_what_is_not_there(tmp_path):
+    pytest.importorskip("transformers")
+    assert "There is no hf/stories260k" in printed(str(tmp_path), script="circuits.py")

@@ -43,7 +43,8 @@ def test_the_table_example_converges_and_names_its_columns(tmp_path: Path) -> No
 
 
 OPTIONAL = [
-    "photo.py", "question.py", "regional_pruning.py", "class_pruning.py", "interactions_tables.py"
+    "photo.py", "question.py", "regional_pruning.py", "class_pruning.py", "interactions_tables.py",
+    "circuit.py",
 ]  # fmt: skip
 
 
@@ -93,6 +94,16 @@ def test_the_class_example_loses_the_digit_and_keeps_it(data: Path, tmp_path: Pa
     for _, top, _, bottom, _, chance, _ in eight:
         assert float(top) < 0.1 < 0.9 < float(bottom)
         assert float(chance) > 0.9
+
+
+@pytest.mark.data
+def test_the_circuit_example_finds_more_than_chance_does(data: Path, tmp_path: Path) -> None:
+    said = run("circuit.py", where=tmp_path, data=data)
+    assert "Edges of 6 pairs of prompts: 1701 edges" in said
+    assert "NOT" not in said
+    row = next(line.split() for line in said.splitlines() if line.startswith("  400"))
+    assert float(row[1]) > 0.5 > float(row[3])
+    assert (tmp_path / "circuit.dot").read_text().startswith("digraph circuit {")
 
 
 @pytest.mark.data

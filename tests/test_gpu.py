@@ -1,5 +1,7 @@
 """The same on a CUDA device: skipped where there is none."""
 
+import copy
+
 import pytest
 import torch
 
@@ -71,3 +73,20 @@ def test_the_nearest_point_of_another_class_is_found_on_the_device_too():
     b = ig.methods.big()(net.cuda(), x.cuda())
     assert torch.allclose(a.values, b.values.cpu(), atol=1e-6)
     assert a.run.notes == b.run.notes
+
+
+@pytest.mark.parametrize("path", [ig.Straight(), ig.PushedForward(), ig.inside.InTurn()], ids=repr)
+def test_edges_and_their_faithfulness_agree_with_the_cpu(path):
+    pytest.importorskip("transformers", reason='needs pip install "intgrad[text]"')
+    from decoders import decoder
+
+    clean, corrupt = torch.randint(3, 40, (2, 3, 5), generator=torch.Generator().manual_seed(5))
+    model, twin = decoder("gpt2"), copy.deepcopy(decoder("gpt2")).cuda()
+    how = {"target": lambda out: out.logits[:, -1, 3] - out.logits[:, -1, 5]}
+    a = ig.inside.edges(model, clean, corrupt, path=path, **how)
+    b = ig.inside.edges(twin, clean.cuda(), corrupt.cuda(), path=path, **how)
+    assert torch.allclose(a.scores, b.scores, atol=1e-10)
+    asks = {"ranking": a, "counts": (10, 60), **how}
+    f = ig.inside.faithfulness(model, clean, corrupt, **asks)
+    g = ig.inside.faithfulness(twin, clean.cuda(), corrupt.cuda(), **asks)
+    assert torch.allclose(f.output, g.output, atol=1e-10)
