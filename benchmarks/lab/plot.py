@@ -41,7 +41,7 @@ def draw(points: Points, heads: tuple[str, ...], where: Path) -> None:
     for axis in axes[len(found) :]:
         axis.set_visible(False)
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=5)
-    figure.savefig(where.with_suffix(".png"), dpi=110)
+    figure.savefig(where.with_suffix(".png"), dpi=75)
     figure.savefig(where.with_suffix(".svg"), metadata={"Date": None})
     print(where.with_suffix(".png"))
 
