@@ -447,7 +447,7 @@ def numbers(f, z):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_rising_net_never_falls_on_a_monotone_way(seed):
     x, start = noise(1, 5, seed=seed, dtype=D), noise(1, 5, seed=seed + 9, dtype=D)
-    net = derived.rising(x, start, torch.Generator().manual_seed(seed))
+    net = derived.Rising(x, start, torch.Generator().manual_seed(seed))
     steps = torch.rand(200, 5, generator=torch.Generator().manual_seed(seed)).double().cumsum(0)
     way = numbers(net, start + steps / steps[-1] * (x - start))
     assert bool((way.diff() >= -1e-12).all())

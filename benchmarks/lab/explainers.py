@@ -40,6 +40,9 @@ class Method:
     ----------
     grid
         Whether it is for pictures: its nets take (n, 1, 3, 3).
+    chains
+        Whether it is for modules one after the other: Captum's LRP multiplies what comes back through any
+        other operation once too often.
     catalogue
         Its name in the catalogue, for the table of `intgrad.axioms`.
     """
@@ -50,6 +53,7 @@ class Method:
     baseline: Any = None
     slack: float = EXACT
     grid: bool = False
+    chains: bool = False
     catalogue: str | None = None
 
 
@@ -147,8 +151,8 @@ def of_captum() -> Iterator[Method]:
     trapezoid = captum(fixed, n_steps=50, method="riemann_trapezoid")
     yield Method("integrated gradients, trapezoid", trapezoid, source, slack=1e-2)
     yield Method("DeepLIFT", captum(attr.DeepLift), source)
-    yield Method("LRP, ε", captum(attr.LRP), source)
-    yield Method("LRP, biases left out", unbiased_lrp, source)
+    yield Method("LRP, ε", captum(attr.LRP), source, chains=True)
+    yield Method("LRP, biases left out", unbiased_lrp, source, chains=True)
     yield Method("guided backpropagation", captum(attr.GuidedBackprop), source)
     yield Method("deconvolution", captum(attr.Deconvolution), source)
     lime = one_by_one(captum(attr.Lime, n_samples=200))

@@ -113,13 +113,15 @@ def broken(explain: Explain, on: Trial) -> Finding | None:
     return None
 
 
-def mutants(runs: int, first: int = 0) -> dict[str, Counter[str]]:
-    """Run all, print a line for each, and count by what was caught."""
+def mutants(runs: int, first: int = 0, only: str = "") -> dict[str, Counter[str]]:
+    """Run all or one, print a line for each, and count by what was caught."""
     began, caught = time.monotonic(), {}
     print(
         "| integrated gradients | runs | caught | by (the first check that saw it) |\n|---|---|---|---|"
     )
     for name, explain in {"correct": integrated, **MUTANTS}.items():
+        if only not in ("", name):
+            continue
         by: Counter[str] = Counter()
         for seed in range(first, first + runs):
             found = broken(explain, trial(seed))

@@ -154,28 +154,34 @@ class Plus(nn.Module):
         return self.mix(torch.cat([self.f(z), self.line(z.flatten(1))], 1))
 
 
-def rising(x: Tensor, start: Tensor, generator: torch.Generator, units: int = 8) -> nn.Module:
+class Rising(nn.Module):
     """A random net that never falls on a monotone way to x from any of `start` (m, ...).
 
-    Its kinks lie on the way. Features that lie between their starts do not count.
+    Its kinks lie on the way, and it goes from 0 to 1 at most. Features that lie between their starts do
+    not count; where all do, it is 0.
     """
-    end, starts = x.flatten(), start.flatten(1)
-    ref = torch.where((starts <= end).all(0), starts.amin(0), starts.amax(0))
-    one_way = (starts <= end).all(0) | (starts >= end).all(0)
-    way = end - ref
-    counts = one_way & (way.abs() > 1e-6 * way.abs().max())
-    weights = torch.rand(units, len(end), generator=generator, dtype=torch.float64).to(x)
-    weights = weights * counts
-    weights = weights / weights.sum(1, keepdim=True)  # of the way that is gone, 0 to 1
-    slopes = weights / torch.where(counts, way, 1.0)
-    bends = torch.linspace(0.0, 0.9, units, dtype=torch.float64).to(x)
-    heights = torch.rand(1, units, generator=generator, dtype=torch.float64).to(x) + 0.1
-    return nn.Sequential(
-        nn.Flatten(),
-        linear(slopes, -(slopes @ ref) - bends),
-        nn.ReLU(),
-        linear(heights / heights.sum()),
-    )
+
+    UNITS = 8
+
+    def __init__(self, x: Tensor, start: Tensor, generator: torch.Generator) -> None:
+        super().__init__()
+        end, starts = x.flatten(), start.flatten(1)
+        below, above = (starts <= end).all(0), (starts >= end).all(0)
+        far = torch.where(below, starts.amin(0), starts.amax(0))
+        way = end - far
+        counts = (below | above) & (way.abs() > 1e-6 * way.abs().max())
+        drawn = torch.rand(self.UNITS, len(end) + 1, generator=generator, dtype=torch.float64).to(x)
+        weights = drawn[:, 1:] * counts
+        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)  # of the way gone, 0 to 1
+        slopes = weights / torch.where(counts, way, 1.0)
+        bends = torch.linspace(0.0, 0.9, self.UNITS, dtype=torch.float64).to(x)
+        heights = (drawn[:, 0] + 0.1)[None]
+        self.below, self.relu = linear(slopes, -(slopes @ far) - bends), nn.ReLU()
+        self.above = linear(heights / heights.sum())
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(n, ...) -> (n, 1)."""
+        return self.above(self.relu(self.below(z.flatten(1))))
 
 
 class Outside(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from intgrad.audit.derived import Outside, Plus, Pooled, Together, rising
+from intgrad.audit.derived import Outside, Plus, Pooled, Rising, Together
 from intgrad.audit.question import FEATURES, ROUNDING, Case, Row, check, relative
 
 
@@ -77,13 +77,11 @@ def positivity(row: Row) -> Iterator[Case]:
     see. The size is the most negative value, in units of what these nets reach.
     """
     start = row.start()
-    nets = {"rises": rising(row.x, start, row.generator())}
+    nets: dict[str, nn.Module] = {"rises": Rising(row.x, start, row.generator())}
     nets |= {
         f"{side} outside": Outside(row.x, start, s) for side, s in (("rises", 1.0), ("falls", -1.0))
     }
     for name, net in nets.items():
-        if not all(bool(torch.isfinite(p).all()) for p in net.parameters()):
-            continue  # every feature lies between its starts
         a = row.ask(net)
         least, at = a.values[0].min(0)
         scale = max(float(a.size[0]), 1.0)
