@@ -184,6 +184,21 @@ def test_every_mutant_is_caught_and_the_original_is_not(benchmark_lab, capsys):
     assert "false alarm" not in capsys.readouterr().out
 
 
+def test_the_table_finds_deeplift_broken_where_it_is(benchmark_lab):
+    methods = {m.name: m for m in benchmark_lab("explainers").of_captum()}
+    found = import_module("axioms").audited(methods["DeepLIFT"], 0)  # on the paper's net alone
+    assert {name for name, f in found.items() if not f.holds} == {"invariance"}
+    assert import_module("axioms").cell(found["invariance"]) == "**0.5**"
+    assert import_module("axioms").cell(found["dummy"]) == "·"
+
+
+def test_positivity_says_nothing_where_paths_start_all_around():
+    around = lambda x: x + torch.tensor([[-1.0], [1.0]], dtype=D)  # noqa: E731
+    taylor = lambda m, x, t: 0 * x  # noqa: E731
+    net, x = relu_mlp(0, D), noise(1, 6, dtype=D)
+    assert not checks.positivity(taylor, net, x, baseline=around).applies
+
+
 # ------------------------------------------------------------------------------ the static table
 
 COLUMNS = {

@@ -41,8 +41,8 @@ class Method:
     grid
         Whether it is for pictures: its nets take (n, 1, 3, 3).
     chains
-        Whether it is for modules one after the other: Captum's LRP multiplies what comes back through any
-        other operation once too often.
+        Whether it is for modules one after the other: Captum's LRP sends relevance through any other
+        operation as if it were a gradient.
     catalogue
         Its name in the catalogue, for the table of `intgrad.axioms`.
     """

@@ -5,34 +5,25 @@ treats alike. So each check makes such a model out of it (`intgrad.audit.derived
 method says of that one. A check returns a `Finding`: a size without dimension, what rounding and the
 method's own error allow, and the worst case found, which ``x[row : row + 1]`` with its seed shows again.
 
-Parameters of every check
--------------------------
-explain
-    ``explain(model, x, target)`` -> values shaped like x: a tensor, an array, an `Attribution`. It is
-    asked about the model and about modules made of it, whose one output is target 0.
-model
-    Any callable on tensors, in evaluation mode; twins need an `nn.Module`.
-x
-    One tensor (rows, ...) of floats. Rows are looked at one by one.
-target
-    As in `intgrad.attribute`: a class, one a row, a callable; None is the predicted class.
-baseline
-    Where the method's paths start: None is zeros, one point (1, ...), the m of a distribution
-    (m, ...), all equally likely, or a function from a row (1, ...) to them. The axioms for
-    distributions are those of Lundstrom, Huang, Razaviyayn 2022, arXiv:2202.11912.
-seed
-    Draws of row r come from seed + r.
-slack
-    Relative L1 error allowed to an answer that says none of its own; 1 % by default.
+Every check is called ``check(explain, model, x, target=None, *, baseline=None, seed=0, slack=0.01)``:
 
-Cost
-----
-2 to 14 explanations a row and check. Memory: a copy of the model's tensors.
+* `explain` is ``explain(model, x, target)`` -> values shaped like x: a tensor, an array, an `Attribution`. It
+  is asked about the model and about modules made of it, whose one output is target 0.
+* `model` is any callable on tensors, in evaluation mode. Re-parametrised twins need an `nn.Module`.
+* `x` is one tensor (rows, ...) of floats; rows are looked at one by one.
+* `target` is as in `intgrad.attribute`: a class, one a row, a callable; None is the predicted class.
+* `baseline` is where the method's paths start: None is zeros; one point (1, ...); the m of a distribution
+  (m, ...), all equally likely; or a function from a row (1, ...) to them. The axioms for distributions
+  are those of Lundstrom, Huang, Razaviyayn 2022, arXiv:2202.11912.
+* `seed` decides every draw: row r has seed + r.
+* `slack` is the relative L1 error allowed to an answer that says none of its own. An `Attribution` is
+  allowed three times its estimated error and its floor; where it missed its tolerance, the tolerance.
 
-When it misleads
-----------------
-A check looks at four features, and at a few models: what it finds is broken is broken, what it does not
-find may be. A method that works by the kind of a module (LRP) sees modules here that it may not know.
+It costs 2 to 14 explanations a row and check, and a copy of the model's tensors.
+
+**When it misleads.** A check looks at four features, and at a few models: what it finds broken is broken,
+what it does not find may be. A method that works by the kind of module (LRP) sees modules here that it may
+not know, and what an estimate of an error misses, `allowed` misses too.
 """
 
 from __future__ import annotations

@@ -170,6 +170,7 @@ class Rising(nn.Module):
         far = torch.where(below, starts.amin(0), starts.amax(0))
         way = end - far
         counts = (below | above) & (way.abs() > 1e-6 * way.abs().max())
+        self.counting = int(counts.sum())
         drawn = torch.rand(self.UNITS, len(end) + 1, generator=generator, dtype=torch.float64).to(x)
         weights = drawn[:, 1:] * counts
         weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-12)  # of the way gone, 0 to 1

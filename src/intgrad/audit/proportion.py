@@ -77,7 +77,10 @@ def positivity(row: Row) -> Iterator[Case]:
     see. The size is the most negative value, in units of what these nets reach.
     """
     start = row.start()
-    nets: dict[str, nn.Module] = {"rises": Rising(row.x, start, row.generator())}
+    rises = Rising(row.x, start, row.generator())
+    if not rises.counting:
+        return  # every feature lies between its starts: nothing but a constant never falls
+    nets: dict[str, nn.Module] = {"rises": rises}
     nets |= {
         f"{side} outside": Outside(row.x, start, s) for side, s in (("rises", 1.0), ("falls", -1.0))
     }
