@@ -12,6 +12,7 @@ from captum import attr
 from torch import Tensor, nn
 
 from .explainers import background, package
+from .pair import blur_ig, blurred
 
 D = torch.float64
 
@@ -97,12 +98,18 @@ def pair_ends() -> str:
 
 def pair_blur() -> str:
     """Blur IG with sqrt=True takes the last step width of a batch for all of it."""
-    from .pair import blur_ig
-
-    f = lambda z: torch.sigmoid(z[:, 0, 3, 3] * z[:, 0, 2, 4] + z[:, 0].mean((1, 2)))  # noqa: E731
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        parts = nn.Conv2d(1, 6, 3, padding=1), nn.GELU(), nn.Flatten(), nn.Linear(384, 1)
+        made = nn.Sequential(*parts).to(D).eval().requires_grad_(False)
+    f = lambda z: 10 * made(z)[:, 0]  # noqa: E731
     x = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=D)
     sums = [float(blur_ig(f, x, 4.0, 100, batch_size=b, sqrt=True).sum()) for b in (1, 7, 100)]
-    return f"values add up to {_few(sums)} with batches of 1, 7, 100"
+    gains = [float(f(x[None]) - f(blurred(x, sigma)[None])) for sigma in (2.0, 4.0)]
+    return (
+        f"values add up to {_few(sums)} with batches of 1, 7, 100; f(x) - f(blurred) is {gains[0]:.3g} from "
+        f"sqrt(max_sigma), where it begins, and {gains[1]:.3g} from max_sigma"
+    )
 
 
 def pair_guided() -> str:

@@ -93,7 +93,7 @@ def twins(model: nn.Module, generator: torch.Generator) -> Iterator[tuple[str, n
         chains = [m for m in twin.modules() if isinstance(m, nn.Sequential)]
         done = [edit(chain, generator) for chain in chains]
         if any(done):
-            yield name, twin
+            yield name, twin.eval()
 
 
 def _rearrange(chain: nn.Sequential, generator: torch.Generator) -> bool:
