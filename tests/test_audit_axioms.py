@@ -196,8 +196,8 @@ def test_the_table_finds_deeplift_broken_where_it_is(benchmark_lab):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["--smoke"], ["claims"], ["mutants", "--smoke"]])
-def test_every_part_of_the_benchmark_runs(words):
+@pytest.mark.parametrize("words", [["claims"], ["mutants", "--smoke"]])
+def test_the_parts_of_the_benchmark_run(words):
     pytest.importorskip("captum")
     done = subprocess.run(
         [sys.executable, "-W", "error", BENCHMARKS / "axioms.py", *words],
@@ -209,7 +209,6 @@ def test_every_part_of_the_benchmark_runs(words):
     )
     assert (done.returncode, done.stderr) == (0, "")
     said = {
-        "--smoke": "| DeepLIFT | Captum | (1.5, -0.5) | (2, -1) | **0.33** | · |",
         "claims": "0.80 of the truth at 5 nodes, 0.98 at 50",
         "mutants": "| 1 % too large | 3 | 3 |",
     }
