@@ -167,8 +167,8 @@ def leap(found: Any, some: list[str]) -> float:
     """The share of a word's way to [MASK] that the first of 31 segments goes, mean over words, L1."""
     tokenizer = found.processor
     table = found.model.get_input_embeddings().weight.detach().double()
-    ids = tokenizer(" ".join(some), add_special_tokens=False)["input_ids"]
-    words = table[sorted(set(ids))][:, None]
+    ids = {i for line in some for i in tokenizer(line, add_special_tokens=False)["input_ids"]}
+    words = table[sorted(ids)][:, None]
     mask = table[tokenizer.mask_token_id].expand_as(words)
     path = ig.Anchored(table, skip=(*tokenizer.all_special_ids,))
     way = path.trace(None, bind_rows((mask,), (words,)))
