@@ -12,6 +12,8 @@ float64, one a row, (rows,).
 """
 
 from intgrad.audit.agreement import (
+    Agreement,
+    agreement,
     cosine,
     kendall,
     sign_agreement,
@@ -41,8 +43,10 @@ from intgrad.audit.road import road
 from intgrad.audit.spans import iou_f1, token_f1
 
 __all__ = [
+    "Agreement",
     "Curve",
     "abpc",
+    "agreement",
     "aopc",
     "aopc_comprehensiveness",
     "aopc_sufficiency",
