@@ -76,8 +76,8 @@ AUDITS = """Examples:
 
   \b
   intgrad audit google/mobilenet_v1_0.75_192 *.jpg
-  intgrad audit ./checkpoint *.jpg --method blur_ig --checks deletion,insertion,road
-  intgrad audit ./checkpoint *.jpg --explain my_package.maps:edges --checks model_randomisation
+  intgrad audit ./checkpoint *.jpg --method blur_ig --checks deletion,road
+  intgrad audit ./checkpoint *.jpg --explain my_package.maps:edges
   intgrad audit ./bert reviews.txt --baseline mask --thresholds audit.toml
 """
 

@@ -20,7 +20,7 @@ from intgrad.report.features import LARGEST, Piece, strengths
 from intgrad.report.files import write
 from intgrad.report.html import ENVIRONMENT
 from intgrad.report.picture import cell_of, pool, shrink, strongest
-from intgrad.report.say import counted, number, visible
+from intgrad.report.say import counted, visible
 from intgrad.report.view import Provenance
 from intgrad.subject import Picture, Sentence
 
@@ -109,8 +109,8 @@ def line(finding: Finding) -> Line:
         visible(finding.check),
         verdict,
         finding.holds if applies else None,
-        number(finding.size) if applies else "-",
-        number(finding.allowed) if applies else "-",
+        f"{finding.size:.3g}" if applies else "-",
+        f"{finding.allowed:.3g}" if applies else "-",
         (score(finding, "method"), score(finding, "random"), score(finding, "gradient")),
         f"r{finding.worst['row']}" if "row" in finding.worst else "",
         visible(finding.note),
