@@ -21,25 +21,24 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from lab import scenes
 from lab.erasure import sentences
+from lab.flipping import beside_quantus
 from lab.page import table
 from lab.real import DATA
-from torch import Tensor, nn
+from torch import Tensor
 
 import intgrad as ig
-from intgrad.audit import checks, metrics
+from intgrad.audit import checks
 from intgrad.audit.interval import half_width
 from intgrad.audit.randomisation import dependence, randomised
 from intgrad.audit.run import as_explain
 from intgrad.audit.task import Task
-from intgrad.interop.quantus import score
 
 RULE = ig.GaussLegendre(16)
 METRICS: dict[str, tuple[checks.Metric, bool]] = {
@@ -51,7 +50,6 @@ METRICS: dict[str, tuple[checks.Metric, bool]] = {
     "monotonicity": (checks.number("monotonicity"), True),
 }
 SHUFFLES = 3
-STEPS = 42  # of 3,584 entries each: Quantus takes divisors of the number of pixels
 
 
 def edges(model: Any, x: Tensor, target: Any) -> Tensor:
@@ -171,88 +169,6 @@ def randomisation(bench: Bench) -> None:
     )
 
 
-# ------------------------------------------------------------------------------------- Quantus
-
-
-@dataclass(frozen=True)
-class Both:
-    """The same measured by both: the largest difference, and the seconds of each."""
-
-    apart: float
-    ours: float
-    theirs: float
-
-    def cells(self, what: str) -> list[str]:
-        """As a line of the table."""
-        ratio = self.theirs / self.ours
-        return [what, f"{self.apart:.1e}", f"{self.ours:.2f}", f"{self.theirs:.2f}", f"{ratio:.2f}"]
-
-
-def timed(ask: Callable[[], Any]) -> tuple[Any, float]:
-    """An answer and its seconds."""
-    began = time.perf_counter()
-    return ask(), time.perf_counter() - began
-
-
-def flipping(quantus: Any, model: nn.Module, x: Tensor, steps: int, inserting: bool) -> Both:
-    """`deletion` or `insertion` beside PixelFlipping: every entry of x a unit, zeros for what is gone."""
-    with torch.no_grad():
-        target = model(x).argmax(1)
-    a = ig.attribute(model, x, target=target, quadrature=RULE).values
-    whole = x.flatten(1).numpy()
-
-    def back(arr: Any, indices: Any, **_: Any) -> Any:
-        rows = torch.arange(len(arr)).numpy()[:, None]
-        arr = arr.copy()
-        arr[rows, indices] = whole[rows, indices]
-        return arr
-
-    own = {"perturb_func": back} if inserting else {"perturb_baseline": 0.0}
-    features = x[0].numel() // steps
-    metric = quantus.PixelFlipping(
-        features_in_step=features, normalise=False, disable_warnings=True, **own
-    )
-    start = torch.zeros_like(x) if inserting else x
-    call = {"softmax": True, "batch_size": len(x)}
-    ask = metrics.insertion if inserting else metrics.deletion
-    ours = partial(ask, model, x, a, target=target, steps=steps, channels=(), width=32)
-    ours()  # once to warm up
-    found, seconds = timed(ours)
-    theirs, their_seconds = timed(lambda: score(metric, model, start, a, target, **call))
-    scores = torch.tensor(theirs, dtype=torch.float64)
-    areas = [torch.trapezoid(s, dx=1 / steps, dim=1) for s in (found.scores[:, 1:], scores)]
-    apart = max(
-        float((found.scores[:, 1:] - scores).abs().max()), float((areas[0] - areas[1]).abs().max())
-    )
-    return Both(apart, seconds, their_seconds)
-
-
-def beside_quantus(found: list[scenes.Scene]) -> None:
-    """One table: how far apart, and how fast."""
-    try:
-        import quantus  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        sys.exit("Quantus is not installed: pip install quantus, in an environment of its own.")
-    x = torch.cat([s.x for s in found])
-    lines = []
-    small: nn.Module = nn.Sequential(
-        nn.Conv2d(3, 8, 5, 4),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 5, 4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.LazyLinear(10),
-    )
-    small(x)
-    cases = [(f"SqueezeNet, {len(x)} photos", found[0].model, x), ("small net", small.eval(), x)]
-    for name, model, rows in cases:
-        for kind in ("deletion", "insertion"):
-            both = flipping(quantus, model, rows, STEPS, kind == "insertion")
-            lines.append(both.cells(f"{kind}, {name}, {STEPS} steps"))
-    heads = ("what", "largest difference", "ours, s", "Quantus, s", "ratio")
-    table(f"Beside Quantus {quantus.__version__}", heads, lines)
-
-
 # ------------------------------------------------------------------------------------- the run
 
 
@@ -266,6 +182,7 @@ def main() -> None:
     add("--texts", type=int, default=24)
     nets = ("squeezenet", "mobilenet_v1", "sst_bert")
     add("--only", nargs="*", choices=nets, default=nets)
+    add("--device", default="cpu", help="of `quantus`")
     add("--smoke", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -275,12 +192,12 @@ def main() -> None:
         bench = of_photos("tiny", list(scenes.tiny(3)))
         compare(bench)
         return randomisation(bench)
-    if not DATA.is_dir():
-        sys.exit(f"no data at {DATA}; set INTGRAD_DATA to their folder.")
     if args.part == "quantus":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs
-            return beside_quantus(list(scenes.photos("squeezenet", args.photos)))
+            return beside_quantus(args.photos, args.device)
+    if not DATA.is_dir():
+        sys.exit(f"no data at {DATA}; set INTGRAD_DATA to their folder.")
     ask = compare if args.part == "methods" else randomisation
     for name in args.only:
         if name == "sst_bert":
