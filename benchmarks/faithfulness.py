@@ -117,7 +117,7 @@ def of_texts(count: int) -> Bench:
         "occlusion": m.occlusion(),
     }
     named = {n: method_of(r, rows) for n, r in recipes.items()}
-    task = Task(edges, rows.model, rows.x, target, rows.baseline, width=32)
+    task = Task(as_explain(named["IG"]), rows.model, rows.x, target, rows.baseline, width=32)
     return Bench("sst_bert", task, named, skip=("ROAD",))
 
 
