@@ -171,6 +171,16 @@ def cells(said, title):
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_faithfulness_runs():
+    said = smoked("faithfulness.py")
+    scores = {line[0]: line[1:] for line in cells(said, "tiny, 3 inputs")}
+    assert scores["IG"][2].endswith("*")  # ABPC: better than a random map
+    alike = {line[0]: float(line[1]) for line in cells(said, "weights shuffled 3 times, 3 inputs")}
+    assert alike["edges"] == 1
+    assert abs(alike["IG"]) < 0.1
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_blur_runs():
     pytest.importorskip("scipy")
     pytest.importorskip("sklearn")

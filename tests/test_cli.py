@@ -91,7 +91,7 @@ def test_version_help_and_no_arguments_say_what_to_do(command: Command) -> None:
     assert "intgrad explain ./bert --text" in said.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["explain"], ["demo"], ["methods"]], ids=" ".join)
+@pytest.mark.parametrize("words", [[], ["explain"], ["audit"], ["demo"], ["methods"]], ids=" ".join)
 def test_help_fits_eighty_columns(command: Command, words: list[str]) -> None:
     assert max(map(len, command(*words, "--help").output.splitlines())) <= 80
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 import intgrad as ig
+import test_audit as audits
 import test_laboratory as laboratory
 from intgrad.report import baselines, fragment, page
 from test_report import EVIL, image, plain, text
@@ -22,6 +23,9 @@ PAGES = {
     "baselines of pictures": lambda: baselines.page(laboratory.photos()),
     "baselines of texts": lambda: baselines.page(laboratory.sentences()),
     "baselines of tables": lambda: laboratory.of_linear(group=laboratory.half_sure).to_html(),
+    "audit of pictures": lambda: audits.audited("pictures").to_html(),
+    "audit of texts": lambda: audits.audited("texts").to_html(),
+    "audit of tables": lambda: audits.audited("tables").to_html(),
     "several": lambda: page([text(), image(), plain(target=ig.All())], title="Several"),
 }
 

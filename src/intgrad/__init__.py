@@ -1,6 +1,6 @@
 """Axiomatic attribution of deep networks: which features made the model say so, and how sure that is."""
 
-from intgrad import inside, methods
+from intgrad import audit, inside, methods
 from intgrad.attribute import attribute
 from intgrad.attribution import Attribution, load_all, save_all
 from intgrad.baseline import (
@@ -116,6 +116,7 @@ __all__ = [
     "Unsupported",
     "Zeros",
     "attribute",
+    "audit",
     "baseline_report",
     "inside",
     "interactions",

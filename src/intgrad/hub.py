@@ -153,7 +153,7 @@ def _nearest(labels: Sequence[str], wanted: str) -> list[int]:
 def _made(module: str, factory: str) -> Checkpoint:
     """Call a factory the user named; this is the only code that is imported."""
     name = f"{module}:{factory}"
-    with _current_directory():
+    with current_directory():
         try:
             function: Any = getattr(importlib.import_module(module), factory)
             made = function()
@@ -171,7 +171,7 @@ def _made(module: str, factory: str) -> Checkpoint:
 
 
 @contextmanager
-def _current_directory() -> Iterator[None]:
+def current_directory() -> Iterator[None]:
     """Look for modules where the user stands, first, for a while."""
     here = os.getcwd()
     sys.path.insert(0, here)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -116,6 +119,71 @@ def top_k_intersection(a: Any, b: Any, k: int, channels: Channels = None) -> Ten
     if k > a.shape[1]:
         raise InputError(f"k={k} of {a.shape[1]} units; expected 1 to {a.shape[1]}.")
     return ((places(a) < k) & (places(b) < k)).double().sum(1) / k
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How far several methods agree on the same rows.
+
+    Attributes
+    ----------
+    names
+        The M methods.
+    rank, sign
+        `spearman` and `sign_agreement` of every two, (rows, M, M), 1 on the diagonal.
+    top
+        `top_k_intersection` of absolute values, (rows, M, M).
+    k
+        How many units the top are.
+    """
+
+    names: tuple[str, ...]
+    rank: Tensor
+    sign: Tensor
+    top: Tensor
+    k: int
+
+
+def agreement(maps: Mapping[str, Any], k: int, channels: Channels = None) -> Agreement:
+    """Compare the maps of several methods, every two of them: order, signs, and the largest.
+
+    Parameters
+    ----------
+    maps
+        By name: tensors (rows, ...) of the same units, or `Attribution`.
+    k
+        As in `top_k_intersection`.
+    channels
+        As in `kendall`.
+
+    Raises
+    ------
+    InputError
+        Fewer than two maps, or maps of different rows or units.
+
+    References
+    ----------
+    Krishna et al. 2022, "The Disagreement Problem in Explainable Machine Learning",
+    arXiv:2202.01602.
+    """
+    if len(maps) < 2:
+        raise InputError(f"{len(maps)} map(s) to compare; expected two or more, by name.")
+    units = [as_units(m, channels, name) for name, m in maps.items()]
+    sizes = [u.abs() for u in units]
+    return Agreement(
+        tuple(maps),
+        _every_two(units, lambda a, b: spearman(a, b, ())),
+        _every_two(units, lambda a, b: sign_agreement(a, b, ())),
+        _every_two(sizes, lambda a, b: top_k_intersection(a, b, k, ())),
+        k,
+    )
+
+
+def _every_two(units: list[Tensor], metric: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    found = torch.eye(len(units), dtype=torch.float64).repeat(len(units[0]), 1, 1)
+    for i, j in combinations(range(len(units)), 2):
+        found[:, i, j] = found[:, j, i] = metric(units[i], units[j]).cpu()
+    return found
 
 
 def _pair(a: Any, b: Any, channels: Channels) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Metrics of attributions: each is one function, rows first, on the device of what it is given.
 
-What asks a model: `deletion`, `insertion`, `diff_id` for any input; `comprehensiveness`,
+What asks a model: `deletion`, `insertion`, `diff_id`, `lerf`, `aopc`, `abpc`, `infidelity`,
+`scaled_infidelity`, `monotonicity` for any input; `road` for pictures; `comprehensiveness`,
 `sufficiency`, `log_odds` and their means over fractions for texts. What looks at one map:
 `total_variation`, `autvc`, `gini`. What compares two: `kendall`, `spearman`, `cosine`,
 `sign_agreement`, `top_k_intersection`. What compares a map with the truth: `iou`, `dice`, `auprc`,
@@ -11,6 +12,8 @@ float64, one a row, (rows,).
 """
 
 from intgrad.audit.agreement import (
+    Agreement,
+    agreement,
     cosine,
     kendall,
     sign_agreement,
@@ -26,12 +29,25 @@ from intgrad.audit.erasure import (
     sufficiency,
     top_fraction,
 )
+from intgrad.audit.faithfulness import (
+    abpc,
+    aopc,
+    infidelity,
+    lerf,
+    monotonicity,
+    scaled_infidelity,
+)
 from intgrad.audit.localisation import auprc, auroc, dice, iou, pointing_game
 from intgrad.audit.maps import autvc, gini, total_variation
+from intgrad.audit.road import road
 from intgrad.audit.spans import iou_f1, token_f1
 
 __all__ = [
+    "Agreement",
     "Curve",
+    "abpc",
+    "agreement",
+    "aopc",
     "aopc_comprehensiveness",
     "aopc_sufficiency",
     "auprc",
@@ -43,12 +59,17 @@ __all__ = [
     "dice",
     "diff_id",
     "gini",
+    "infidelity",
     "insertion",
     "iou",
     "iou_f1",
     "kendall",
+    "lerf",
     "log_odds",
+    "monotonicity",
     "pointing_game",
+    "road",
+    "scaled_infidelity",
     "sign_agreement",
     "spearman",
     "sufficiency",

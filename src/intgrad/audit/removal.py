@@ -25,6 +25,7 @@ from intgrad.model.target import Predicted, as_target, reader
 from intgrad.path import Bank
 
 Keep = Callable[[Tensor, Tensor], Tensor]  # (rows (n,), which (n,)) -> mask that multiplies x[rows]
+Points = Callable[[Tensor, Tensor], Tensor]  # (rows (n,), which (n,)) -> inputs (n, ...)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +50,19 @@ class Removal:
 
         Masks are made for one call of the model at a time.
         """
+
+        def left(rows: Tensor, which: Tensor) -> Tensor:
+            return torch.where(keep(rows, which), self.x[rows], self.start.take(rows.cpu())[0])
+
+        return self.of(count, left)
+
+    def of(self, count: int, points: Points) -> Tensor:
+        """The target at `count` points for every row, made for one call at a time: (rows, count)."""
         every, found = torch.arange(len(self.x) * count), []
         for part in chunks(len(every), self.oracle.width):
             rows, which = every[part] // count, every[part] % count
-            stays = keep(rows.to(self.x.device), which.to(self.x.device))
-            gone = self.start.take(rows)[0]
-            left = torch.where(stays, self.x[rows.to(self.x.device)], gone)
-            found.append(self.oracle.value((left,), rows))
+            made = points(rows.to(self.x.device), which.to(self.x.device))
+            found.append(self.oracle.value((made,), rows))
         scores = torch.cat(found).double().reshape(len(self.x), count)
         refuse_nan(scores.T, "what is left of x")
         return scores

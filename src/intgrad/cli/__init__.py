@@ -1,4 +1,4 @@
-"""The command line: ``intgrad explain | demo | methods``."""
+"""The command line: ``intgrad explain | audit | demo | methods``."""
 
 from intgrad.cli.commands import app, main
 

@@ -1,4 +1,4 @@
-"""The command line: ``intgrad explain | demo | methods``.
+"""The command line: ``intgrad explain | audit | demo | methods``.
 
 Every refusal is one sentence on stderr and exit code 2; no file is ever half-written.
 """
@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from intgrad.audit import CHECKS, USUAL
 from intgrad.cli import console, listing
 from intgrad.cli.family import recipe_of, remedy
 from intgrad.cli.request import (
@@ -23,6 +24,7 @@ from intgrad.cli.request import (
     answer,
     compare,
     load,
+    refuse_baseline,
     sort_out,
     starts_of,
 )
@@ -58,6 +60,25 @@ EXAMPLES = """Examples:
   intgrad explain ./checkpoint cat.jpg --method blur_ig
   intgrad explain ./checkpoint cat.jpg --baselines black,white,grey,blur,noise
   intgrad explain my_package.models:make photo.png --as probability
+"""
+
+THEIRS = (
+    "Audit somebody else's method instead: a function (model, x, target) -> values like x, found from "
+    "the current directory. Pictures come as light from 0 to 1, (rows, 3, height, width); texts as token "
+    "ids."
+)
+CHECKED = f"Which checks, with commas between them, or all: {', '.join(CHECKS)}.  [default: {', '.join(USUAL)}]"
+THRESHOLDS = (
+    "A TOML file with a table [thresholds]: check = largest size, or {min = ...}, {max = ...} of its mean "
+    "score.  [default: audit.toml, where there is one]"
+)
+AUDITS = """Examples:
+
+  \b
+  intgrad audit google/mobilenet_v1_0.75_192 *.jpg
+  intgrad audit ./checkpoint *.jpg --method blur_ig --checks deletion,road
+  intgrad audit ./checkpoint *.jpg --explain my_package.maps:edges
+  intgrad audit ./bert reviews.txt --baseline mask --thresholds audit.toml
 """
 
 app = typer.Typer(
@@ -150,6 +171,73 @@ def explain(
             console.deliver(found, out, title)
         missed = console.advise(found, remedy(found[0]))
     raise typer.Exit(1 if strict and missed else 0)
+
+
+@app.command(name="audit", epilog=AUDITS)
+def audit_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DATA", help="Pictures, or .txt files of one text a line."),
+    ] = None,
+    *,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text; may be given several times."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS", help="The class to explain, by index or name.  [default: predicted]"
+        ),
+    ] = None,
+    baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help=METHOD)] = "integrated_gradients",
+    explain: Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help=THEIRS)] = None,
+    checks: Annotated[str | None, typer.Option(metavar="NAMES", help=CHECKED)] = None,
+    thresholds: Annotated[Path | None, typer.Option(metavar="FILE", help=THRESHOLDS)] = None,
+    tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Gradients a path, a fixed rule.", min=1),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
+        "intgrad-audit"
+    ),
+    width: Annotated[
+        int | None,
+        typer.Option(metavar="ROWS", help="Rows a call of the model.  [default: what fits]", min=1),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="The only source of chance.")] = 0,
+) -> None:
+    """Ask whether a method's explanations of a model are sound, on pictures or texts.
+
+    A table, a report with the worst rows drawn, and all numbers as JSON. Exit code 1 where a threshold
+    is not met.
+    """
+    with console.sentences():
+        from intgrad.cli import audit
+
+        pictures, texts = sort_out(inputs or [], text or [])
+        refuse_baseline(baseline, bool(pictures))
+        recipe = recipe_of(
+            method, starts_of(None, baseline, bool(pictures)), nodes, tolerance, bool(pictures)
+        )
+        theirs = None if explain is None else audit.imported(explain)
+        asked = {"checks": audit.checks_of(checks), "seed": seed, "width": width}
+        with console.notes():
+            checkpoint = load(model, bool(pictures))
+            console.prepare(out)
+            found = audit.run(
+                checkpoint,
+                audit.rows_of(checkpoint, pictures or texts, baseline),
+                theirs or recipe,
+                target=target,
+                thresholds=audit.thresholds_at(thresholds),
+                **asked,
+            )
+        audit.deliver(found, out, f"{checkpoint.name}: audit of {found.method}")
+    raise typer.Exit(0 if found.passed else 1)
 
 
 @app.command()

@@ -1,0 +1,249 @@
+"""The checks by name: each looks at a `Task` and says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+
+from intgrad.audit import metrics
+from intgrad.audit.asking import explained
+from intgrad.audit.consistency import CScore
+from intgrad.audit.duplicates import duplicates
+from intgrad.audit.finding import Finding
+from intgrad.audit.interval import half_width
+from intgrad.audit.randomisation import Dependence, class_randomisation, dependence, randomised
+from intgrad.audit.stability import noise_stability, sensitivity_max
+from intgrad.audit.task import Task, measured
+from intgrad.errors import InputError
+from intgrad.model import Logit
+
+Check = Callable[[Task], Finding]
+Metric = Callable[[Task, Tensor], Tensor]
+
+STEPS = 20
+SAMPLES = 4  # noisy copies: each is a call of explain, and of the gradient
+SHUFFLES = 5  # of the weights: a single one may happen to see the same colours
+SAME = 0.95  # rank correlation above which two classes have the same map
+FEW = 1000  # units: among more, equal values are chance
+SHARE = 0.01  # of a map, held by units with equal values
+
+
+# ----------------------------------------------------------------------------- faithfulness
+
+
+def curve(name: str) -> Metric:
+    """The area under a removal curve, in equal steps."""
+
+    def area(task: Task, values: Tensor) -> Tensor:
+        how = {"target": task.target, "steps": STEPS, **task.removed}
+        return getattr(metrics, name)(task.model, task.x, values, **how).auc
+
+    return area
+
+
+def number(name: str) -> Metric:
+    """A metric that asks the model in equal steps, and says one number a row."""
+
+    def found(task: Task, values: Tensor) -> Tensor:
+        how = {"target": task.target, "steps": STEPS, **task.removed}
+        return getattr(metrics, name)(task.model, task.x, values, **how)
+
+    return found
+
+
+def road(task: Task, values: Tensor) -> Tensor:
+    """The area under ROAD's curve."""
+    how = {"target": task.target, "seed": task.seed, "width": task.width}
+    return metrics.road(task.model, task.x, values, **how).auc
+
+
+def infidelity(task: Task, values: Tensor) -> Tensor:
+    """`scaled_infidelity` of the raw score, from the method's own baseline."""
+    raw = Logit(task.target) if isinstance(task.target, Tensor) else task.target
+    how = {"baseline": task.baseline, "width": task.width, "seed": task.seed}
+    return metrics.scaled_infidelity(task.model, task.x, values, target=raw, **how)
+
+
+def pointing_game(task: Task, values: Tensor) -> Tensor:
+    """Whether the largest unit lies in the mask."""
+    assert task.masks is not None
+    return metrics.pointing_game(values, task.masks)
+
+
+def compared(name: str, metric: Metric, high: bool) -> Check:
+    """A check that holds the method against a random map."""
+
+    def check(task: Task) -> Finding:
+        scores = {who: metric(task, values) for who, values in task.maps.items()}
+        return measured(name, scores, high, "random")
+
+    return check
+
+
+# -------------------------------------------------------------------------------- stability
+
+
+def sensitivity(task: Task) -> Finding:
+    """Whether the map moves more than the gradient's does, where x moves a little."""
+    asked = {"method": task.explain, "gradient": task.by_gradient}
+    how = {"samples": SAMPLES, "seed": task.seed}
+    scores = {
+        who: sensitivity_max(f, task.model, task.x, task.target, **how) for who, f in asked.items()
+    }
+    return measured("sensitivity_max", scores, high=False, against="gradient")
+
+
+def stability(task: Task) -> Finding:
+    """Whether the map's order holds less than the gradient's does."""
+    asked = {"method": task.explain, "gradient": task.by_gradient}
+    how = {"samples": SAMPLES, "seed": task.seed}
+    scores = {
+        who: noise_stability(f, task.model, task.x, task.target, **how) for who, f in asked.items()
+    }
+    return measured("noise_stability", scores, high=True, against="gradient")
+
+
+def of_model(task: Task) -> Finding:
+    """Whether the map survives shuffles of the model's weights."""
+    assert isinstance(task.model, nn.Module)
+    found = [
+        dependence(
+            task.values,
+            explained(task.explain, randomised(task.model, task.seed + k), task.x, task.target),
+            seed=task.seed + k,
+        )
+        for k in range(SHUFFLES)
+    ]
+    means = torch.tensor([f.mean for f in found], dtype=torch.float64).nan_to_num()
+    allowed = max(found[0].chance, half_width(means))
+    note = (
+        f"mean rank correlation with the maps of {SHUFFLES} models with shuffled weights; allowed is what "
+        f"chance makes of maps so smooth once in a hundred, or of {SHUFFLES} shuffles once in twenty."
+    )
+    together = Dependence(
+        torch.stack([f.correlation for f in found]).mean(0),
+        torch.stack([f.magnitude for f in found]).mean(0),
+        allowed,
+    )
+    return _dependent("model_randomisation", together, abs(float(means.mean())), allowed, note)
+
+
+def of_class(task: Task) -> Finding:
+    """Whether the map is the same for the class that comes second."""
+    assert task.scores is not None
+    order = task.scores.argsort(1, descending=True)
+    other = torch.where(order[:, 0] == task.target, order[:, 1], order[:, 0])
+    found = class_randomisation(
+        task.explain, task.model, task.x, task.target, other, seed=task.seed
+    )
+    note = (
+        "mean rank correlation with the maps of the model's next best class; 1 ignores the class."
+    )
+    return _dependent("class_randomisation", found, max(0.0, found.mean), SAME, note)
+
+
+def _dependent(name: str, found: Dependence, size: float, allowed: float, note: str) -> Finding:
+    if bool(found.correlation.isnan().all()):
+        return Finding(
+            name, float("nan"), 0.0, note="every map is constant, and correlates with nothing."
+        )
+    sizes = found.correlation.abs().nan_to_num(-1.0)
+    row = int(sizes.argmax())
+    worst = {
+        "row": row,
+        "correlation": float(found.correlation[row]),
+        "of magnitudes": float(found.magnitude[row]),
+    }
+    return Finding(name, size, allowed, worst, note)
+
+
+# -------------------------------------------------------------------------------- agreement
+
+
+def c_score(task: Task) -> Finding:
+    """Whether maps of one class share more than maps of different ones."""
+    assert task.scores is not None
+    sure = task.scores.double().softmax(1).gather(1, task.target[:, None])[:, 0]
+    found = CScore().add(task.units, task.target, sure).result()
+    gap = found.between - found.within
+    k = int(gap.nan_to_num(-torch.inf).argmax())
+    worst = {
+        "class": int(found.classes[k]),
+        "row": int((task.target == found.classes[k].to(task.target.device)).nonzero()[0]),
+        "within": float(found.within[k]),
+        "between": float(found.between[k]),
+    }
+    note = f"how much less maps share within a class ({found.score:.3g}) than across classes."
+    return Finding("c_score", max(0.0, -found.contrast), 0.0, worst, note)
+
+
+def equal(task: Task) -> Finding:
+    """How much of a map is held by units with equal values."""
+    found = duplicates(task.units)
+    row = int(found.share.argmax())
+    worst = {"row": row, "units": list(found.groups[row][0]) if found.groups[row] else []}
+    note = "largest share of a map held by units whose values are equal."
+    return Finding("duplicates", float(found.share[row]), SHARE, worst, note)
+
+
+# ------------------------------------------------------------------------------- the list
+
+CHECKS: dict[str, Check] = {
+    "deletion": compared("deletion", curve("deletion"), high=False),
+    "insertion": compared("insertion", curve("insertion"), high=True),
+    "lerf": compared("lerf", curve("lerf"), high=True),
+    "aopc": compared("aopc", number("aopc"), high=True),
+    "abpc": compared("abpc", number("abpc"), high=True),
+    "road": compared("road", road, high=False),
+    "infidelity": compared("infidelity", infidelity, high=False),
+    "monotonicity": compared("monotonicity", number("monotonicity"), high=True),
+    "pointing_game": compared("pointing_game", pointing_game, high=True),
+    "sensitivity_max": sensitivity,
+    "noise_stability": stability,
+    "model_randomisation": of_model,
+    "class_randomisation": of_class,
+    "c_score": c_score,
+    "duplicates": equal,
+}
+USUAL = ("deletion", "insertion", "infidelity", "model_randomisation", "class_randomisation")
+
+
+def why_not(name: str, task: Task) -> str | None:
+    """Why a check does not apply; None where it does."""
+    of_classes = isinstance(task.target, Tensor) and task.scores is not None
+    moves = task.x.is_floating_point()
+    reasons = {
+        "road": None if moves and task.x.ndim == 4 else "only a picture's pixels have neighbours.",
+        "pointing_game": "no masks were given." if task.masks is None else None,
+        "sensitivity_max": None if moves else "token ids do not move a little.",
+        "noise_stability": None if moves else "token ids do not move a little.",
+        "model_randomisation": (
+            None if isinstance(task.model, nn.Module) else "the model's weights are out of reach."
+        ),
+        "class_randomisation": None if of_classes else "the target is no class.",
+        "c_score": _without_classes(task) if of_classes else "the target is no class.",
+        "duplicates": (
+            None
+            if task.units[0].numel() <= FEW
+            else f"of more than {FEW:,} units some are equal by chance."
+        ),
+    }
+    return reasons.get(name)
+
+
+def _without_classes(task: Task) -> str | None:
+    found = task.target.unique(return_counts=True)[1].tolist()
+    if len(found) > 1 and max(found) > 1:
+        return None
+    return f"it needs two classes, one of them twice; these rows have {len(found)}."
+
+
+def refuse_unknown(names: Sequence[str], known: Sequence[str], what: str) -> None:
+    """Offer the nearest names where there is no such check."""
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 3) or list(known)
+            raise InputError(f"{what}: {name!r} is no check; expected some of {', '.join(near)}.")
