@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from intgrad.audit import metrics
 from intgrad.audit.asking import explained
+from intgrad.audit.axioms import axioms
 from intgrad.audit.consistency import CScore
 from intgrad.audit.duplicates import duplicates
 from intgrad.audit.finding import Finding
@@ -17,6 +20,7 @@ from intgrad.audit.interval import half_width
 from intgrad.audit.randomisation import Dependence, class_randomisation, dependence, randomised
 from intgrad.audit.stability import noise_stability, sensitivity_max
 from intgrad.audit.task import Task, measured
+from intgrad.baseline import Zeros, as_baseline
 from intgrad.errors import InputError
 from intgrad.model import Logit
 
@@ -189,9 +193,50 @@ def equal(task: Task) -> Finding:
     return Finding("duplicates", float(found.share[row]), SHARE, worst, note)
 
 
+# ----------------------------------------------------------------------------------- axioms
+
+AXIOMS = {
+    "completeness": "completeness",
+    "sensitivity": "sensitivity",
+    "dummy": "dummy",
+    "implementation_invariance": "invariance",
+    "linearity": "linearity",
+    "symmetry": "symmetry",
+    "affine_scale_invariance": "scale",
+    "proportionality": "proportionality",
+    "positivity": "positivity",
+    "symmetric_monotonicity": "monotonicity",
+    "rows_apart": "rows_apart",
+}  # what an axiom is called here: the function of `intgrad.audit.axioms`
+
+
+def axiom(name: str) -> Check:
+    """A check that asks whether the method keeps an axiom."""
+
+    def check(task: Task) -> Finding:
+        how = {"seed": task.seed, "baseline": starts(task.baseline, task.seed)}
+        (found,) = axioms(task.explain, task.model, task.x, task.target, [AXIOMS[name]], **how)
+        return replace(found, check=name)
+
+    return check
+
+
+def starts(baseline: Any, seed: int) -> Any:
+    """A baseline of `intgrad.attribute` as the axioms take it: zeros, or a function from a row."""
+    if baseline is None or isinstance(baseline, Zeros):
+        return None
+
+    def points(row: Tensor) -> Tensor:
+        curves = as_baseline(baseline)((row,), torch.arange(1), seed)
+        return curves.start.take(torch.arange(len(curves)))[0].to(row)
+
+    return points
+
+
 # ------------------------------------------------------------------------------- the list
 
 CHECKS: dict[str, Check] = {
+    **{name: axiom(name) for name in AXIOMS},
     "deletion": compared("deletion", curve("deletion"), high=False),
     "insertion": compared("insertion", curve("insertion"), high=True),
     "lerf": compared("lerf", curve("lerf"), high=True),
@@ -213,6 +258,8 @@ USUAL = ("deletion", "insertion", "infidelity", "model_randomisation", "class_ra
 
 def why_not(name: str, task: Task) -> str | None:
     """Why a check does not apply; None where it does."""
+    if name in AXIOMS:
+        return _without_features(task)
     of_classes = isinstance(task.target, Tensor) and task.scores is not None
     moves = task.x.is_floating_point()
     reasons = {
@@ -232,6 +279,13 @@ def why_not(name: str, task: Task) -> str | None:
         ),
     }
     return reasons.get(name)
+
+
+def _without_features(task: Task) -> str | None:
+    if not task.x.is_floating_point():
+        return "token ids are no features that could be moved."
+    whole = task.values.shape == task.x.shape
+    return None if whole else "the method sums channels, and an axiom speaks of every feature."
 
 
 def _without_classes(task: Task) -> str | None:

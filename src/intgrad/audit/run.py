@@ -20,8 +20,7 @@ from intgrad.audit.units import as_mask
 from intgrad.recipe import Recipe
 from intgrad.subject import Subject
 
-AXIOMS: tuple[str, ...] = ()
-CHECKS = (*AXIOMS, *listed.CHECKS)
+CHECKS = tuple(listed.CHECKS)
 
 
 @dataclass(frozen=True, eq=False)
