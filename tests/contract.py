@@ -403,6 +403,9 @@ def check_integrand(integrand) -> None:
 SCORES = torch.tensor([[1.0, -0.5, 0.25], [0.5, 0.75, -1.0]], dtype=torch.float64)
 
 
+FINE = ig.GaussLegendre(32)
+
+
 def hand_net(x: Tensor) -> Tensor:
     """Three scores of two features: s = tanh(x) W."""
     return x.tanh() @ SCORES
@@ -413,7 +416,7 @@ def check_target(target, definition) -> None:
     x, start = noise(3, 2, dtype=torch.float64), noise(1, 2, seed=9, dtype=torch.float64)
     best = hand_net(x).argsort(1, descending=True)
     f = lambda z: definition(hand_net(z), best[: len(z)])  # noqa: E731
-    a = ig.attribute(hand_net, x, target=target, baseline=start)
+    a = ig.attribute(hand_net, x, target=target, baseline=start, quadrature=FINE)
     assert torch.allclose(a.output, f(x), atol=1e-14)
     assert torch.allclose(a.baseline_output, f(start.expand_as(x)), atol=1e-14)
     targets = range(len(f(x))) if a.several else (None,)

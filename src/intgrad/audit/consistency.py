@@ -23,7 +23,7 @@ def soft_iou(a: Any, b: Any, *, power: float = POWER, channels: Channels = None)
     r"""Soft intersection over union of two maps of the same rows, strong places emphasised.
 
     .. math:: \frac{\sum_i \min(m_i, n_i)}{\sum_i \max(m_i, n_i)}, \qquad
-        m_i = \Big( \frac{\max(a_i, 0)}{\max_j a_j} \Big)^p
+        m_i = \left( \frac{\max(a_i, 0)}{\max_j a_j} \right)^p
 
     and n the same of b. For maps of 0 and 1 it is the common IoU at any p.
 

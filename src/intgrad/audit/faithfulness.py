@@ -82,7 +82,7 @@ def infidelity(
 ) -> Tensor:
     r"""How wrong an attribution foretells what is lost without some of the units.
 
-    .. math:: E_S \Big( \sum_{i \in S} a_i - \big( f(x) - f(x_{-S}) \big) \Big)^2
+    .. math:: E_S \left( \sum_{i \in S} a_i - (f(x) - f(x_{-S})) \right)^2
 
     over random sets S, in which every unit is with probability one half. 0 for a linear model under
     integrated gradients from the same baseline, whose values are what is lost; the least that any
@@ -166,8 +166,8 @@ def monotonicity(
 ) -> Tensor:
     r"""The share of steps in which the score moves to the side that the units moved speak for.
 
-    .. math:: \frac{1}{L} \#\Big\{k : \big( f(x_{T_k}) - f(x_{T_{k-1}}) \big)
-        \sum_{i \in T_k \setminus T_{k-1}} a_i \ge 0 \Big\}
+    .. math:: \frac{1}{L} \#\{k : (f(x_{T_k}) - f(x_{T_{k-1}}))
+        \sum_{i \in T_k \setminus T_{k-1}} a_i \ge 0 \}
 
     along the curve of `insertion`. 1 for a linear model and its shares. Parameters, cost and errors as
     in `insertion`; (rows,) in [0, 1], high is good, one half by chance.

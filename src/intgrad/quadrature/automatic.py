@@ -29,8 +29,9 @@ class Automatic:
     the model, seen by its operations     the rule
     ====================================  ============================================
     some have kinks, all can be averaged  `PanelAveraged`
-    none has a kink                       7 Gauss-Patterson points, up to 63 where those do
+    none has a kink, straight paths       7 Gauss-Patterson points, up to 63 where those do
                                           not meet the tolerance; then `Adaptive`
+    none has a kink, other paths          `Adaptive`
     some cannot be seen into              `Adaptive`
     ====================================  ============================================
 
@@ -86,7 +87,12 @@ class Automatic:
         return noted(rule(integral), kinks)
 
     def _smooth(self, integral: LineIntegral, simpson: Adaptive) -> Estimate:
-        """Nested Gauss points, as few as do; what they cannot settle goes to the adaptive rule."""
+        """Nested Gauss points, as few as do; what they cannot settle goes to the adaptive rule.
+
+        A path that is not straight may bend where it likes: Simpson's panels find such places.
+        """
+        if not getattr(integral.path, "straight", False):
+            return noted(simpson(integral), "no operation has a kink, the path may")
         done = noted(Patterson(rtol=self.rtol)(integral), "no operation has a kink")
         return redo(integral, excess(integral, done) > 1, simpson, done)
 
