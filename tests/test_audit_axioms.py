@@ -20,7 +20,6 @@ import intgrad as ig
 from intgrad.audit import axioms as checks
 from intgrad.audit import derived
 from intgrad.audit.axioms import CHECKS, axioms
-from intgrad.audit.explanation import Misfit
 from intgrad.audit.twins import Beside, paper_pair, twins
 from intgrad.axioms import AXIOMS, NO, YES
 from nets import conv_net, noise, relu_mlp, untouched
@@ -333,7 +332,7 @@ def test_an_answer_that_missed_its_tolerance_is_held_to_it():
     ],
 )
 def test_what_cannot_be_audited_gets_a_sentence(returned, sentence):
-    with pytest.raises(Misfit, match=sentence):
+    with pytest.raises(ig.InputError, match=sentence):
         axioms(lambda model, x, target: returned(x), relu_mlp(0, D), noise(1, 6, dtype=D))
 
 
@@ -376,7 +375,7 @@ def test_a_method_that_changes_the_model_is_refused_and_undone(change, word):
         change(model)
         return x
 
-    with pytest.raises(Misfit, match=f"explain changed the model: .*{word}"):
+    with pytest.raises(ig.ModelError, match=f"explain changed the model: .*{word}"):
         checks.completeness(explain, net, x)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert not net.training
