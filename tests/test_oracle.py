@@ -721,3 +721,20 @@ def test_an_oracle_says_which_ability_it_lacks():
 
     with pytest.raises(ig.Unsupported, match=r"'hvp'.*object"):
         ability(object(), "hvp")
+
+
+@pytest.mark.parametrize("call", [{}, {"dtype": "float64"}, {"differentiable": True}])
+def test_a_module_with_two_names_keeps_its_tensors(call):
+    """Of tensors that are exchanged under both names the stand-in can stay behind, by chance."""
+    for seed in range(8):
+        torch.manual_seed(seed)
+        shared = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        net = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(4, 2)).eval()
+        before = [*net.named_parameters(), *net.named_buffers()]
+        with untouched(net):
+            ig.attribute(
+                net, noise(1, 4), target=1, quadrature=ig.GaussLegendre(8, rtol=9.0), **call
+            )
+        after = [*net.named_parameters(), *net.named_buffers()]
+        assert all(a is b for (_, a), (_, b) in zip(after, before, strict=True))
+        assert all(p.requires_grad for p in net.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,16 +56,28 @@ def held(
     if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
         _refuse_built_in(model, dtype)
         return None
-    live = list(model.named_parameters(remove_duplicate=False))
+    live = _each(model, nn.Module.named_parameters)
     if dtype is None:
         live = [(n, p) for n, p in live if p.requires_grad or p.is_inference()]
         live = [] if differentiable else live
-    buffers = [(n, b) for n, b in model.named_buffers(remove_duplicate=False) if type(b) is Tensor]
+    buffers = [(n, b) for n, b in _each(model, nn.Module.named_buffers) if type(b) is Tensor]
     own: dict[int, Tensor] = {
         id(p): cast(p if differentiable else plain(p), dtype) for _, p in live
     }
     own |= {id(b): cast(b.clone(), dtype) for _, b in buffers}
     return {n: own[id(t)] for n, t in [*live, *buffers]} or None
+
+
+def _each(model: nn.Module, named: Callable[..., Any]) -> list[tuple[str, Tensor]]:
+    """Every module's own tensors, under one name of the module and all names of the tensor.
+
+    Of a module that has two names, exchanging a tensor under both would leave the stand-in behind.
+    """
+    return [
+        (f"{where}.{name}" if where else name, tensor)
+        for where, module in model.named_modules()
+        for name, tensor in named(module, recurse=False, remove_duplicate=False)
+    ]
 
 
 def _refuse_built_in(model: nn.Module, dtype: torch.dtype | None) -> None:
