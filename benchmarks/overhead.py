@@ -14,12 +14,8 @@ and inputs are read from INTGRAD_DATA, or from
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
-import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -29,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lab import memory
 from torch import Tensor
 
 import intgrad as ig
@@ -161,42 +158,16 @@ def compare(case: Case, nodes: int, pairs: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------ memory
 
 
-def resident() -> int:
-    """Bytes this process holds now (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
 def peak_of(who: str, name: str, nodes: int, rows: int) -> int:
-    """Peak resident bytes of one call above those before it, in this process."""
+    """Peak resident bytes of one call, in this process."""
     case = CASES[name](rows)
     run = {"ours": lambda: ours(case, nodes, 0), "captum": lambda: captum(case, nodes, None)}[who]
-    before, peak, done = resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, resident())
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        run()
-    finally:
-        done.set()
-        thread.join()
-    return max(peak, resident()) - before
+    return memory.peak(run)
 
 
 def in_child(who: str, name: str, nodes: int, rows: int) -> int:
     """The peak, measured in a process of its own."""
-    argv = [sys.executable, __file__, "--peak", who, name, str(nodes), str(rows)]
-    # memory that is freed goes back at once, so that the peak is what is held and not what was
-    plain = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    env = {**os.environ, **plain, "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=600, env=env)
-    printed = done.stdout
-    return json.loads(printed.strip().splitlines()[-1])
+    return memory.in_child(__file__, "--peak", who, name, nodes, rows)
 
 
 # ------------------------------------------------------------------------------------- tables
@@ -215,7 +186,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ig.NotConverged)
     if args.peak:
         who, name, nodes, rows = args.peak
-        print(json.dumps(peak_of(who, name, int(nodes), int(rows))))
+        print(peak_of(who, name, int(nodes), int(rows)))
         return
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not there; set INTGRAD_DATA to the folder of models and photos.")

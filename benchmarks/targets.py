@@ -14,11 +14,7 @@ other nets, is random.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from statistics import median
@@ -26,7 +22,8 @@ from typing import Any
 
 import torch
 from captum.attr import IntegratedGradients
-from overhead import DATA, resident, seconds
+from lab import memory
+from overhead import DATA, seconds
 from torch import Tensor, nn
 
 import intgrad as ig
@@ -159,7 +156,7 @@ def kept_by(net: nn.Module, x: Tensor) -> int:
 
 
 def peak_of(who: str, name: str, classes: int) -> int:
-    """Peak resident bytes of one call above those before it, in this process."""
+    """Peak resident bytes of one call, in this process."""
     net, x = case(name, classes)
     run = {
         "all": lambda: ours(net, x, ig.All()),
@@ -167,28 +164,12 @@ def peak_of(who: str, name: str, classes: int) -> int:
         "captum": lambda: captum(net, x, range(1), None),
     }[who]
     ours(net.requires_grad_(False), x[:1, ...], 0)  # what torch sets up once
-    before, peak, done = resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, resident())
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    run()
-    done.set()
-    thread.join()
-    return max(peak, resident()) - before
+    return memory.peak(run)
 
 
 def in_child(who: str, name: str, classes: int) -> float:
-    """The peak in MiB, measured in a process of its own that gives back what is freed."""
-    argv = [sys.executable, __file__, "--peak", who, name, str(classes)]
-    plain = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    env = {**os.environ, **plain, "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300, env=env)
-    return json.loads(done.stdout.strip().splitlines()[-1]) / 2**20
+    """The peak in MiB, measured in a process of its own."""
+    return memory.in_child(__file__, "--peak", who, name, classes) / 2**20
 
 
 # ------------------------------------------------------------------------------------- tables
@@ -204,7 +185,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     if args.peak:
         who, name, classes = args.peak
-        print(json.dumps(peak_of(who, name, int(classes))))
+        print(peak_of(who, name, int(classes)))
         return
     if not DATA.is_dir():
         sys.exit(f"{DATA} is not there; set INTGRAD_DATA to the folder of models and photos.")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,8 @@ from typing import Any
 import torch
 
 import intgrad as ig
+
+from . import memory
 
 INSIDE = Path(__file__).resolve().parents[1] / "inside.py"
 
@@ -38,42 +36,13 @@ NAMES = ("conductance of one block", "conductance of all blocks", "one region")
 
 
 def peak(case: Any, what: str, nodes: int) -> int:
-    """Peak resident bytes of one call above those before it, in this process (Linux)."""
-    from overhead import resident
-
-    run = calls(case, nodes)[what]
-    before, most, done = resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.002):
-            most = max(most, resident())
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        run()
-    finally:
-        done.set()
-        thread.join()
-    return max(most, resident()) - before
+    """Peak resident bytes of one call, in this process."""
+    return memory.peak(calls(case, nodes)[what])
 
 
 def in_child(what: str, nodes: int, smoke: bool) -> int:
     """The peak, measured in a process of its own."""
-    argv = [
-        sys.executable,
-        str(INSIDE),
-        *(["--smoke"] if smoke else []),
-        "--peak",
-        what,
-        str(nodes),
-    ]
-    # memory that is freed goes back at once, so that the peak is what is held and not what was
-    plain = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    env = {**os.environ, **plain, "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=600, env=env)
-    return int(done.stdout.strip().splitlines()[-1])
+    return memory.in_child(INSIDE, *(["--smoke"] if smoke else []), "--peak", what, nodes)
 
 
 def peaks(sizes: tuple[int, ...], smoke: bool) -> None:

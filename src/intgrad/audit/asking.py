@@ -31,21 +31,30 @@ def explained(explain: Explain, model: Callable[..., Any], x: Tensor, target: An
     ModelError
         The function changed the model, which is put back as it was.
     """
+    wanted = "a tensor, an array or an Attribution with a value for every entry of x"
+    values, _ = asked(explain, model, x, target, wanted)
+    _refuse_shape(values, x)
+    if not bool(torch.isfinite(values).all()):
+        row = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
+        raise InputError(f"explain returned NaN or infinity in row {row}; expected finite numbers.")
+    return plain(values).to(x.device, wide(values.dtype))
+
+
+def asked(
+    explain: Explain, model: Callable[..., Any], x: Tensor, target: Any, wanted: str
+) -> tuple[Tensor, Attribution | None]:
+    """What an explain function returns, as a tensor, and the `Attribution` it came in, if it was one.
+
+    `wanted` says in a refusal what was expected.
+    """
     with kept(model):
         found = explain(model, x, target)
     values = found.values if isinstance(found, Attribution) else found
     if isinstance(values, np.ndarray):
         values = torch.as_tensor(values)
     if not isinstance(values, Tensor):
-        raise InputError(
-            f"explain returned a {type(values).__name__}; expected a tensor, an array or an "
-            f"Attribution with a value for every entry of x."
-        )
-    _refuse_shape(values, x)
-    if not bool(torch.isfinite(values).all()):
-        row = int((~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()[0])
-        raise InputError(f"explain returned NaN or infinity in row {row}; expected finite numbers.")
-    return plain(values).to(x.device, wide(values.dtype))
+        raise InputError(f"explain returned a {type(values).__name__}; expected {wanted}.")
+    return values, found if isinstance(found, Attribution) else None
 
 
 def _refuse_shape(values: Tensor, x: Tensor) -> None:

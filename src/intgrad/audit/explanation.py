@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from intgrad.attribution import Attribution
+from intgrad.audit.asking import asked
 from intgrad.audit.finding import Explain
-from intgrad.audit.kept import kept
 from intgrad.errors import InputError
 
 UNSURE = 3.0  # an estimated error may be a third of the true one
@@ -56,26 +55,19 @@ def explained(explain: Explain, model: Any, x: Tensor, target: Any, slack: float
     ModelError
         A model that is no longer what it was; it is put back first.
     """
-    with kept(model):
-        found = explain(model, x.detach().clone(), target)
-    values = _values(found, x)
+    wanted = f"one tensor or array shaped like x, {tuple(x.shape)}, or an Attribution of one target"
+    values, found = asked(explain, model, x.detach().clone(), target, wanted)
+    values = _checked(values, x)
     size = values.abs().sum(1)
-    if not isinstance(found, Attribution):
+    if found is None:
         return Explanation(values, slack * size)
     own = torch.where(found.converged, UNSURE * found.error, found.tolerance).double().cpu()
     own = torch.where(torch.isfinite(own), own, slack) + found.floor.double().cpu()
     return Explanation(values, own * size, found)
 
 
-def _values(found: Any, x: Tensor) -> Tensor:
-    values = found.values if isinstance(found, Attribution) else found
-    if isinstance(values, np.ndarray):
-        values = torch.as_tensor(values)
-    if not isinstance(values, Tensor):
-        raise InputError(
-            f"explain returned a {type(values).__name__}; expected one tensor or array shaped like x, "
-            f"{tuple(x.shape)}, or an Attribution of one target."
-        )
+def _checked(values: Tensor, x: Tensor) -> Tensor:
+    """(rows, features) in float64: a finite number for every entry of x."""
     if values.shape != x.shape:
         raise InputError(
             f"explain returned shape {tuple(values.shape)} for x {tuple(x.shape)}; expected the same. "

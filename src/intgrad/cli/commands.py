@@ -92,6 +92,33 @@ app = typer.Typer(
 )
 
 
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="INPUT", help="Pictures, or .txt files of one text a line."),
+]
+Texts = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="A text; may be given several times.")
+]
+Class = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS", help="The class to explain, by index or name.  [default: predicted]"
+    ),
+]
+From = Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)]
+Method = Annotated[str, typer.Option(metavar="NAME", help=METHOD)]
+Tolerance = Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)]
+Nodes = Annotated[
+    int | None, typer.Option(metavar="N", help="Gradients a path, a fixed rule.", min=1)
+]
+Folder = Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")]
+Width = Annotated[
+    int | None,
+    typer.Option(metavar="ROWS", help="Rows a call of the model.  [default: what fits]", min=1),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="The only source of chance.")]
+
+
 # ------------------------------------------------------------------------------- the commands
 
 
@@ -108,40 +135,19 @@ def intgrad(
 @app.command(epilog=EXAMPLES)
 def explain(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="INPUT", help="Pictures, or .txt files of one text a line."),
-    ] = None,
+    inputs: Inputs = None,
     *,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="A text to explain; may be given several times."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS", help="The class to explain, by index or name.  [default: predicted]"
-        ),
-    ] = None,
+    text: Texts = None,
+    target: Class = None,
     as_: Annotated[As, typer.Option("--as", help="What of the class is explained.")] = As.logit,
-    baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
+    baseline: From = None,
     baselines: Annotated[str | None, typer.Option(metavar="NAMES", help=BASELINES)] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help=METHOD)] = "integrated_gradients",
-    tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Gradients a path, a fixed rule.", min=1),
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
-        "intgrad-out"
-    ),
-    width: Annotated[
-        int | None,
-        typer.Option(metavar="ROWS", help="Rows a call of the model.  [default: what fits]", min=1),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="The only source of chance, for noise.")
-    ] = 0,
+    method: Method = "integrated_gradients",
+    tolerance: Tolerance = None,
+    nodes: Nodes = None,
+    out: Folder = Path("intgrad-out"),
+    width: Width = None,
+    seed: Seed = 0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a row has not converged.")
     ] = False,
@@ -176,39 +182,20 @@ def explain(
 @app.command(name="audit", epilog=AUDITS)
 def audit_(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="DATA", help="Pictures, or .txt files of one text a line."),
-    ] = None,
+    inputs: Inputs = None,
     *,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="A text; may be given several times."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS", help="The class to explain, by index or name.  [default: predicted]"
-        ),
-    ] = None,
-    baseline: Annotated[Start | None, typer.Option(metavar="NAME", help=BASELINE)] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help=METHOD)] = "integrated_gradients",
+    text: Texts = None,
+    target: Class = None,
+    baseline: From = None,
+    method: Method = "integrated_gradients",
     explain: Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help=THEIRS)] = None,
     checks: Annotated[str | None, typer.Option(metavar="NAMES", help=CHECKED)] = None,
     thresholds: Annotated[Path | None, typer.Option(metavar="FILE", help=THRESHOLDS)] = None,
-    tolerance: Annotated[float | None, typer.Option(metavar="ERROR", help=TOLERANCE)] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Gradients a path, a fixed rule.", min=1),
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
-        "intgrad-audit"
-    ),
-    width: Annotated[
-        int | None,
-        typer.Option(metavar="ROWS", help="Rows a call of the model.  [default: what fits]", min=1),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="The only source of chance.")] = 0,
+    tolerance: Tolerance = None,
+    nodes: Nodes = None,
+    out: Folder = Path("intgrad-audit"),
+    width: Width = None,
+    seed: Seed = 0,
 ) -> None:
     """Ask whether a method's explanations of a model are sound, on pictures or texts.
 
@@ -242,9 +229,7 @@ def audit_(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the results go.")] = Path(
-        "intgrad-demo"
-    ),
+    out: Folder = Path("intgrad-demo"),
 ) -> None:
     """Explain eight handwritten digits: no model, no download.
 
