@@ -30,6 +30,7 @@ from intgrad.model.places import places_of
 from intgrad.model.precision import held
 from intgrad.model.refusals import explain, refuse_rows
 from intgrad.model.regions import Regions, around
+from intgrad.model.strides import REFUSED, channels_last, convolves
 from intgrad.model.target import Bound
 from intgrad.model.unit import Unit
 from intgrad.model.watch import Layout
@@ -81,11 +82,13 @@ class TorchOracle:
     backward: Backward = field(init=False, default_factory=Backward)
     second: Backward | None = field(init=False, default=None)
     twice: bool = field(init=False, default=False)
+    channels_last: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.width = self.fixed or 0
         self.padded = self.fixed is not None
         self.held = held(self.model, self.differentiable, self.dtype)
+        self.channels_last = convolves(self.model)
         twice = sorted(set(self.given) & set(self.structure.keys))
         if twice:
             raise InputError(
@@ -225,6 +228,15 @@ class TorchOracle:
         return (values,)
 
     def _read(self, raw: Point, rows: Tensor, keep: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+        try:
+            return self._seen(raw, rows, keep)
+        except ModelError as error:
+            if not self.channels_last or REFUSED not in str(error):
+                raise
+        self.channels_last = False  # the model takes memory as it lies: leave it so from now on
+        return self._seen(raw, rows, keep)
+
+    def _seen(self, raw: Point, rows: Tensor, keep: Callable[..., Tensor]) -> tuple[Tensor, ...]:
         features: tuple[Tensor, ...] = ()
         if self.location.module is None:
             kept = keep(self._call(tuple(_fresh(p) for p in raw), rows, clone=True), rows)
@@ -247,7 +259,7 @@ class TorchOracle:
     def _output(self, x: Point, rows: Tensor) -> Any:
         if self.location.module is None:
             return self._call(x, rows)
-        with self.location.replacing(x[0]):
+        with self.location.replacing(self._laid(x)[0]):
             return self._call(tuple(p.index_select(0, rows.to(p.device)) for p in self.raw), rows)
 
     def _entered(self, leaves: Point) -> Point:
@@ -289,9 +301,13 @@ class TorchOracle:
 
     def _arguments(self, x: Point, rows: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         named = {k: v.index_select(0, rows.to(v.device)) for k, v in self.given.items()}
+        x = self._laid(x)
         if self.structure.kind == "dict":
             return (), {**dict(zip(self.structure.keys, x, strict=True)), **named}
         return x, named
+
+    def _laid(self, x: Point) -> Point:
+        return tuple(map(channels_last, x)) if self.channels_last else x
 
 
 def _fresh(part: Tensor) -> Tensor:
