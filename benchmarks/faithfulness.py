@@ -3,6 +3,7 @@
     python benchmarks/faithfulness.py                      # SqueezeNet, MobileNetV1, and texts
     python benchmarks/faithfulness.py --photos 4 --texts 16 --only squeezenet
     python benchmarks/faithfulness.py randomisation        # do maps change with the model's weights?
+    python benchmarks/faithfulness.py areas                # how well areas are known, and what that costs
     python benchmarks/faithfulness.py quantus              # the same results as Quantus, and what each costs
     python benchmarks/faithfulness.py --smoke              # all but Quantus, tiny
 
@@ -27,6 +28,7 @@ from typing import Any
 
 import torch
 from lab import scenes
+from lab.areas import areas
 from lab.erasure import sentences
 from lab.flipping import beside_quantus
 from lab.page import table
@@ -34,20 +36,20 @@ from lab.real import DATA
 from torch import Tensor
 
 import intgrad as ig
-from intgrad.audit import checks
+from intgrad.audit import measures
 from intgrad.audit.interval import half_width
 from intgrad.audit.randomisation import dependence, randomised
 from intgrad.audit.run import as_explain
 from intgrad.audit.task import Task
 
 RULE = ig.GaussLegendre(16)
-METRICS: dict[str, tuple[checks.Metric, bool]] = {
-    "deletion": (checks.curve("deletion"), False),
-    "insertion": (checks.curve("insertion"), True),
-    "ABPC": (checks.number("abpc"), True),
-    "ROAD": (checks.road, False),
-    "infidelity": (checks.infidelity, False),
-    "monotonicity": (checks.number("monotonicity"), True),
+METRICS: dict[str, tuple[measures.Metric, bool]] = {
+    "deletion": (measures.area("deletion"), False),
+    "insertion": (measures.area("insertion"), True),
+    "ABPC": (measures.between, True),
+    "ROAD": (measures.road, False),
+    "infidelity": (measures.infidelity, False),
+    "monotonicity": (measures.monotonicity, True),
 }
 SHUFFLES = 3
 
@@ -169,6 +171,19 @@ def randomisation(bench: Bench) -> None:
     )
 
 
+# --------------------------------------------------------------------------------------- areas
+
+
+def maps() -> dict[str, Any]:
+    """Those whose curves are asked finely: of three kinds."""
+
+    def drawn(model: Any, x: Tensor, target: Any) -> Tensor:
+        return torch.randn(x[:, :1].shape, generator=torch.Generator().manual_seed(0))
+
+    ours = ig.methods.integrated_gradients(quadrature=RULE)
+    return {"IG": ours, "edges": edges, "random": drawn}
+
+
 # ------------------------------------------------------------------------------------- the run
 
 
@@ -177,7 +192,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add = parser.add_argument
-    add("part", nargs="?", choices=("methods", "randomisation", "quantus"), default="methods")
+    add(
+        "part",
+        nargs="?",
+        choices=("methods", "randomisation", "areas", "quantus"),
+        default="methods",
+    )
     add("--photos", type=int, default=6)
     add("--texts", type=int, default=24)
     nets = ("squeezenet", "mobilenet_v1", "sst_bert")
@@ -191,6 +211,7 @@ def main() -> None:
     if args.smoke:
         bench = of_photos("tiny", list(scenes.tiny(3)))
         compare(bench)
+        areas(list(scenes.tiny(1)), maps())
         return randomisation(bench)
     if args.part == "quantus":
         with warnings.catch_warnings():
@@ -203,8 +224,12 @@ def main() -> None:
         if name == "sst_bert":
             if args.part == "methods":
                 ask(of_texts(args.texts))
+            continue
+        photos = list(scenes.photos(name, args.photos))
+        if args.part == "areas":
+            areas(photos, maps())
         else:
-            ask(of_photos(name, list(scenes.photos(name, args.photos))))
+            ask(of_photos(name, photos))
 
 
 if __name__ == "__main__":

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import intgrad as ig
 import test_cli
 from intgrad.audit import CHECKS, Finding, Measured
 from intgrad.audit.thresholds import Threshold, read
+from intgrad.cli.audit import Rows, truth
 from intgrad.subject import Picture, Sentence
 from nets import noise, relu_mlp, untouched
 from test_cli import command, here  # noqa: F401
@@ -278,6 +281,7 @@ def test_the_page_draws_the_worst_rows_and_escapes_names(kind, tmp_path):
 
 EDGES = """
 import torch
+from PIL import Image
 
 def edges(model, x, target):
     return x * torch.arange(x.shape[3])
@@ -345,6 +349,95 @@ def test_the_command_refuses_in_one_sentence(audit, words, says):
     assert said.exit_code == 2, said.output
     assert said.stderr.count("\n") == 1
     assert says in said.stderr
+
+
+def masked(here, size=(4, 4), level=3, names=("a_mask", "[b]")):  # noqa: F811
+    (here / "masks").mkdir()
+    for name in names:
+        mask = Image.new("L", size)
+        mask.paste(level, (0, 0, 2, 4))
+        mask.save(here / "masks" / f"{name}.png")
+
+
+def test_masks_come_from_a_folder(audit, here):  # noqa: F811
+    masked(here)
+    (here / "sides.py").write_text(
+        "import torch\n"
+        "def left(model, x, target):\n    return x * (torch.arange(x.shape[3]) == 1)\n"
+        "def right(model, x, target):\n    return x * (torch.arange(x.shape[3]) == 2)\n"
+    )
+    for name, mean in (("left", 1.0), ("right", 0.0)):
+        said = audit("--explain", f"sides:{name}", "--masks", "masks", "--checks", "pointing_game")
+        assert said.exit_code == 0, said.output
+        told = json.loads((here / "intgrad-audit" / "audit.json").read_text())["findings"]
+        assert told[0]["scores"]["method"]["mean"] == mean
+    said = audit("--masks", "masks")
+    assert "pointing_game" in said.stdout  # asked for by giving masks
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"size": (4, 5)}, "a_mask.png has 4 x 5 pixels and a.png 4 x 4; expected a mask of the"),
+        ({"level": 0}, "a_mask.png has nothing inside on the crop that the model sees"),
+        (
+            {"names": ["a"]},
+            "masks of [b].png in masks: none; expected one, [b]_mask.png or [b].png.",
+        ),
+        ({"names": ["a_mask", "[b]", "b"]}, None),
+    ],
+)
+def test_masks_that_do_not_fit_get_a_sentence(audit, here, how, says):  # noqa: F811
+    masked(here, **how)
+    said = audit("--masks", "masks", "--checks", "pointing_game")
+    assert said.exit_code == (0 if says is None else 2), said.output
+    assert says is None or (says in said.stderr and said.stderr.count("\n") == 1)
+
+
+def test_masks_need_a_folder_and_pictures(audit, here):  # noqa: F811
+    said = audit("--masks", "nowhere")
+    assert "--masks nowhere is no folder" in said.stderr
+    texts = Rows(nn.Identity(), torch.zeros(1, 3, dtype=torch.long), None, None, ())
+    with pytest.raises(ig.InputError, match="--masks are for pictures, and texts were given"):
+        truth(here, texts, ["a good film"])
+
+
+TRAINED = """
+import torch
+from PIL import Image
+from torch import nn
+from own import see
+from intgrad.hub import Checkpoint
+
+class Weighted(nn.Module):
+    def __init__(self, seed):
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(768, 2, generator=draw))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight
+
+def one():
+    return Checkpoint(Weighted(0), see, ("cat", "dog"), "image", "one")
+
+def other():
+    return Checkpoint(Weighted(1), see, ("cat", "dog"), "image", "other")
+"""
+
+
+def test_a_model_trained_on_shuffled_labels_is_asked(command, here, monkeypatch):  # noqa: F811
+    monkeypatch.delitem(sys.modules, "trained", raising=False)
+    (here / "trained.py").write_text(TRAINED)
+    light = noise(16, 16, 3).mul(40).add(128).clamp(0, 255).to(torch.uint8)
+    Image.fromarray(light.numpy()).save("c.png")
+    for name in ("one", "other"):
+        said = command("audit", "trained:one", "c.png", "--shuffled", f"trained:{name}")
+        assert said.exit_code == 0, said.output
+        told = json.loads((here / "intgrad-audit" / "audit.json").read_text())["findings"]
+        (found,) = (f for f in told if f["check"] == "label_randomisation")
+        assert found["holds"] is (name == "other")
+        assert name == "other" or found["size"] == pytest.approx(1.0)
 
 
 def test_texts_need_a_baseline(command):  # noqa: F811

@@ -61,9 +61,9 @@ def picture(
     return Case(name, family, model, lambda m, z: m(z), x, start, x, start, **facts)
 
 
-def photos(rows: int) -> Tensor:
-    """Named photographs, (rows, 3, 224, 224)."""
-    paths = sorted((DATA / "imagenet_photos" / "named").glob("*.jpg"))
+def photos(rows: int, folder: str = "named") -> Tensor:
+    """Photographs, (rows, 3, 224, 224): named ones, or those of the paper, ``ig``."""
+    paths = sorted((DATA / "imagenet_photos" / folder).glob("*.jpg"))
     plain = [p for p in paths if "segmentation" not in p.name]
     return torch.cat([nets().load_image(p) for p in plain[:rows]])
 

@@ -79,12 +79,13 @@ def scene(name: str, model: nn.Module, x: Tensor, others: Tensor) -> Scene:
 
 
 def photos(name: str, count: int) -> Iterator[Scene]:
-    """The first named photos, and the last as others."""
+    """The first named photos, then those of the paper; the last named ones as others."""
     net, prepare, _ = getattr(real.nets(), name)()
-    pictures = real.photos(100)
+    named = real.photos(100)
+    pictures, others = torch.cat([named[:-OTHERS], real.photos(100, "ig")]), named[-OTHERS:]
     model = Before(prepare, net.requires_grad_(False)).eval()
-    for i in range(min(count, len(pictures) - OTHERS)):
-        yield scene(name, model, pictures[i : i + 1], pictures[-OTHERS:])
+    for picture in pictures[:count]:
+        yield scene(name, model, picture[None], others)
 
 
 def tiny(count: int) -> Iterator[Scene]:

@@ -10,81 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from intgrad.audit import metrics
+from intgrad.audit import measures
 from intgrad.audit.asking import explained
 from intgrad.audit.axioms import axioms
 from intgrad.audit.consistency import CScore
 from intgrad.audit.duplicates import duplicates
 from intgrad.audit.finding import Finding
 from intgrad.audit.interval import half_width
-from intgrad.audit.randomisation import Dependence, class_randomisation, dependence, randomised
+from intgrad.audit.measures import compared
+from intgrad.audit.randomisation import (
+    Dependence,
+    class_randomisation,
+    dependence,
+    label_randomisation,
+    randomised,
+)
 from intgrad.audit.stability import noise_stability, sensitivity_max
 from intgrad.audit.task import Task, measured
 from intgrad.baseline import Zeros, as_baseline
 from intgrad.errors import InputError
-from intgrad.model import Logit
 
 Check = Callable[[Task], Finding]
-Metric = Callable[[Task, Tensor], Tensor]
 
-STEPS = 20
 SAMPLES = 4  # noisy copies: each is a call of explain, and of the gradient
 SHUFFLES = 5  # of the weights: a single one may happen to see the same colours
 SAME = 0.95  # rank correlation above which two classes have the same map
 FEW = 1000  # units: among more, equal values are chance
 SHARE = 0.01  # of a map, held by units with equal values
-
-
-# ----------------------------------------------------------------------------- faithfulness
-
-
-def curve(name: str) -> Metric:
-    """The area under a removal curve, in equal steps."""
-
-    def area(task: Task, values: Tensor) -> Tensor:
-        how = {"target": task.target, "steps": STEPS, **task.removed}
-        return getattr(metrics, name)(task.model, task.x, values, **how).auc
-
-    return area
-
-
-def number(name: str) -> Metric:
-    """A metric that asks the model in equal steps, and says one number a row."""
-
-    def found(task: Task, values: Tensor) -> Tensor:
-        how = {"target": task.target, "steps": STEPS, **task.removed}
-        return getattr(metrics, name)(task.model, task.x, values, **how)
-
-    return found
-
-
-def road(task: Task, values: Tensor) -> Tensor:
-    """The area under ROAD's curve."""
-    how = {"target": task.target, "seed": task.seed, "width": task.width}
-    return metrics.road(task.model, task.x, values, **how).auc
-
-
-def infidelity(task: Task, values: Tensor) -> Tensor:
-    """`scaled_infidelity` of the raw score, from the method's own baseline."""
-    raw = Logit(task.target) if isinstance(task.target, Tensor) else task.target
-    how = {"baseline": task.baseline, "width": task.width, "seed": task.seed}
-    return metrics.scaled_infidelity(task.model, task.x, values, target=raw, **how)
-
-
-def pointing_game(task: Task, values: Tensor) -> Tensor:
-    """Whether the largest unit lies in the mask."""
-    assert task.masks is not None
-    return metrics.pointing_game(values, task.masks)
-
-
-def compared(name: str, metric: Metric, high: bool) -> Check:
-    """A check that holds the method against a random map."""
-
-    def check(task: Task) -> Finding:
-        scores = {who: metric(task, values) for who, values in task.maps.items()}
-        return measured(name, scores, high, "random")
-
-    return check
 
 
 # -------------------------------------------------------------------------------- stability
@@ -133,6 +85,16 @@ def of_model(task: Task) -> Finding:
         allowed,
     )
     return _dependent("model_randomisation", together, abs(float(means.mean())), allowed, note)
+
+
+def of_labels(task: Task) -> Finding:
+    """Whether the map survives a training on shuffled labels."""
+    assert task.shuffled is not None
+    found = label_randomisation(
+        task.explain, task.model, task.shuffled, task.x, task.target, seed=task.seed
+    )
+    note = "mean rank correlation with the maps of the model that learned shuffled labels."
+    return _dependent("label_randomisation", found, abs(found.mean), found.chance, note)
 
 
 def of_class(task: Task) -> Finding:
@@ -237,18 +199,19 @@ def starts(baseline: Any, seed: int) -> Any:
 
 CHECKS: dict[str, Check] = {
     **{name: axiom(name) for name in AXIOMS},
-    "deletion": compared("deletion", curve("deletion"), high=False),
-    "insertion": compared("insertion", curve("insertion"), high=True),
-    "lerf": compared("lerf", curve("lerf"), high=True),
-    "aopc": compared("aopc", number("aopc"), high=True),
-    "abpc": compared("abpc", number("abpc"), high=True),
-    "road": compared("road", road, high=False),
-    "infidelity": compared("infidelity", infidelity, high=False),
-    "monotonicity": compared("monotonicity", number("monotonicity"), high=True),
-    "pointing_game": compared("pointing_game", pointing_game, high=True),
+    "deletion": compared("deletion", measures.area("deletion"), high=False),
+    "insertion": compared("insertion", measures.area("insertion"), high=True),
+    "lerf": compared("lerf", measures.area("insertion"), high=True),
+    "aopc": compared("aopc", measures.fall, high=True),
+    "abpc": compared("abpc", measures.between, high=True),
+    "road": compared("road", measures.road, high=False),
+    "infidelity": compared("infidelity", measures.infidelity, high=False),
+    "monotonicity": compared("monotonicity", measures.monotonicity, high=True),
+    "pointing_game": compared("pointing_game", measures.pointing_game, high=True),
     "sensitivity_max": sensitivity,
     "noise_stability": stability,
     "model_randomisation": of_model,
+    "label_randomisation": of_labels,
     "class_randomisation": of_class,
     "c_score": c_score,
     "duplicates": equal,
@@ -269,6 +232,9 @@ def why_not(name: str, task: Task) -> str | None:
         "noise_stability": None if moves else "token ids do not move a little.",
         "model_randomisation": (
             None if isinstance(task.model, nn.Module) else "the model's weights are out of reach."
+        ),
+        "label_randomisation": (
+            "no model trained on shuffled labels was given." if task.shuffled is None else None
         ),
         "class_randomisation": None if of_classes else "the target is no class.",
         "c_score": _without_classes(task) if of_classes else "the target is no class.",

@@ -11,8 +11,13 @@ from torch import Tensor
 
 from intgrad._types import whole_number
 from intgrad.audit.order import places
+from intgrad.audit.refined import by_pairs, refined
 from intgrad.audit.removal import as_scored, one_tensor, removing
 from intgrad.audit.units import Channels, units_like
+from intgrad.errors import InputError
+
+STEPS = 50  # equal ones
+MOST = 500  # points, where they are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,18 +27,36 @@ class Curve:
     Attributes
     ----------
     fractions
-        Shares of the units, (s,) from 0 to 1.
+        Shares of the units from 0 to 1: (s,), or (rows, s) where they were found row by row.
     scores
         The score once so many were moved, (rows, s).
+    error
+        How far `auc` may be from that of the curve with every unit a step, (rows,); NaN of one step.
+        It is told from every second point, and lies where a curve moves between points that agree.
     """
 
     fractions: Tensor
     scores: Tensor
+    error: Tensor
 
     @property
     def auc(self) -> Tensor:
         """Area under each row's curve by the trapezoidal rule, (rows,)."""
-        return torch.trapezoid(self.scores, self.fractions, dim=1)
+        return torch.trapezoid(self.scores, self.fractions.expand_as(self.scores), dim=1)
+
+    @property
+    def aopc(self) -> Tensor:
+        """How far the score falls on average, (rows,): a plain mean over points in equal steps.
+
+        Of points found row by row it is the area over the curve.
+        """
+        if self.fractions.ndim == 2:
+            return self.scores[:, 0] - self.auc
+        return (self.scores[:, :1] - self.scores).mean(1)
+
+    def mirrored(self) -> Curve:
+        """Read from the other end: what `insertion` put in is what `lerf` has left, and vice versa."""
+        return Curve(1 - self.fractions.flip(-1), self.scores.flip(1), self.error)
 
 
 def deletion(
@@ -42,7 +65,8 @@ def deletion(
     attribution: Any,
     *,
     target: Any = None,
-    steps: int = 50,
+    steps: int | None = None,
+    rtol: float | None = None,
     channels: Channels = None,
     **how: Any,
 ) -> Curve:
@@ -50,7 +74,7 @@ def deletion(
 
     .. math:: k \mapsto f(x_{-T_k})
 
-    x without its k most important units, for k from none to all of them in equal portions.
+    x without its k most important units, for k from none to all of them.
 
     Parameters
     ----------
@@ -67,7 +91,12 @@ def deletion(
         index, or of one index a row. For the raw number ``ig.Logit(3)``; any other target of
         `intgrad.attribute`, or a callable on the output, is scored as it is.
     steps
-        Equal portions in which the units go, to the nearest unit; at most one portion a unit.
+        Equal portions in which the units go, to the nearest unit; at most one portion a unit; 50 by
+        default. With an `rtol`, the most points that a row may be asked at; 500 by default.
+    rtol
+        Finds the points by itself, row by row, until the area of the curve with every unit a step is
+        known to this share of the range of its scores. A photo's score is often gone with the first
+        hundredth of its pixels, and in equal steps its area is mostly the first trapezoid.
     channels
         The axes of x whose values are summed, and which go together as one unit: axis 1 of images
         (rows, channels, height, width), none otherwise; 2 for embeddings (rows, tokens, d).
@@ -79,8 +108,9 @@ def deletion(
     Returns
     -------
     Curve
-        Its `auc` is low for a good attribution. Costs exactly steps + 1 forwards a row; and one row
-        more, once, to find the width, or what fills up the last call where it is given.
+        Its `auc` is low for a good attribution; its `error` says how far that may be off. Costs exactly
+        steps + 1 forwards a row; and one row more, once, to find the width, or what fills up the last
+        call where it is given. With an `rtol`, as many as it takes.
 
     Raises
     ------
@@ -92,7 +122,8 @@ def deletion(
     Petsiuk, Das, Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box
     Models", arXiv:1806.07421.
     """
-    return _curve(model, x, attribution, target, _Plan(steps, channels, inserting=False), how)
+    plan = _Plan(steps, rtol, channels, inserting=False)
+    return _curve(model, x, attribution, target, plan, how)
 
 
 def insertion(
@@ -101,7 +132,8 @@ def insertion(
     attribution: Any,
     *,
     target: Any = None,
-    steps: int = 50,
+    steps: int | None = None,
+    rtol: float | None = None,
     channels: Channels = None,
     **how: Any,
 ) -> Curve:
@@ -114,7 +146,8 @@ def insertion(
     ----------
     Petsiuk, Das, Saenko 2018, arXiv:1806.07421.
     """
-    return _curve(model, x, attribution, target, _Plan(steps, channels, inserting=True), how)
+    plan = _Plan(steps, rtol, channels, inserting=True)
+    return _curve(model, x, attribution, target, plan, how)
 
 
 def diff_id(
@@ -125,13 +158,16 @@ def diff_id(
 ) -> Tensor:
     """Area under `insertion` minus area under `deletion`, (rows,): high for a good attribution.
 
-    Parameters and errors as in `deletion`. Costs exactly 2 (steps + 1) forwards a row, and twice
-    the row that finds the width.
+    It is the area between the perturbation curves too, `abpc`: what is left when the least important
+    units are gone is what was put in of the most important ones. Both see equally many holes, so what
+    a model makes of holes as such largely cancels. Parameters and errors as in `deletion`. Costs
+    exactly 2 (steps + 1) forwards a row, and twice the row that finds the width.
 
     References
     ----------
     Yang, Akhtar, Wen, Mian 2023, "Local Path Integration for Attribution",
-    doi:10.1609/aaai.v37i3.25422; as areas, in Kim et al. 2026, arXiv:2605.19607.
+    doi:10.1609/aaai.v37i3.25422; as areas, in Kim et al. 2026, arXiv:2605.19607. As `abpc`: Schulz,
+    Sixt, Tombari, Landgraf 2020, "Restricting the Flow", arXiv:2001.00396.
     """
     rises = insertion(model, x, attribution, **how)
     return rises.auc - deletion(model, x, attribution, **how).auc
@@ -139,16 +175,29 @@ def diff_id(
 
 @dataclass(frozen=True)
 class _Plan:
-    """In how many steps, of which units, and which way."""
+    """At which points, of which units, and which way."""
 
-    steps: int
+    steps: int | None
+    rtol: float | None
     channels: Channels
     inserting: bool
 
     def moved(self, units: int) -> Tensor:
         """How many of the units were moved at each point of the curve, (s,)."""
-        steps = min(whole_number(self.steps, "steps", 1), units)
+        steps = min(self.most(STEPS), units)
         return (torch.arange(steps + 1) * units + steps // 2) // steps
+
+    def most(self, default: int) -> int:
+        """The number of steps, or of points."""
+        return default if self.steps is None else whole_number(self.steps, "steps", 1)
+
+    def tolerance(self) -> float | None:
+        """The relative tolerance, if there is one."""
+        if self.rtol is None or 0 < self.rtol < 1:
+            return self.rtol
+        raise InputError(
+            f"rtol={self.rtol!r}; expected a share of the scores' range, such as 0.01."
+        )
 
 
 def _curve(
@@ -161,14 +210,32 @@ def _curve(
 ) -> Curve:
     values = units_like(attribution, one_tensor(x), plan.channels)
     place = places(values.flatten(1)).reshape(values.shape)
-    moved = plan.moved(values[0].numel()).to(values.device)
-    asked = moved[:-1] if plan.inserting else moved[1:]  # at the other end is x itself
+    units, rtol = values[0].numel(), plan.tolerance()
 
-    def keep(rows: Tensor, which: Tensor) -> Tensor:
-        cut = asked[which].reshape(-1, *(1,) * (place.ndim - 1))
+    def keep(rows: Tensor, moved: Tensor) -> Tensor:
+        cut = moved.reshape(-1, *(1,) * (place.ndim - 1))
         return place[rows] < cut if plan.inserting else place[rows] >= cut
 
     with removing(model, x, as_scored(target), **how) as left:
-        found = left(len(asked), keep)
-        parts = (found, left.whole[:, None]) if plan.inserting else (left.whole[:, None], found)
-        return Curve(moved.double() / moved[-1], torch.cat(parts, 1))
+        points, rows = left.keeping(keep), torch.arange(len(x))
+
+        def score(rows: Tensor, moved: Tensor) -> Tensor:
+            return left.at(rows, moved, points)
+
+        def ends(last: Tensor) -> Tensor:
+            bare = score(rows, last.expand(len(x)))
+            return torch.stack([bare, left.whole] if plan.inserting else [left.whole, bare], 1)
+
+        if rtol is not None:
+            none = torch.tensor(0 if plan.inserting else units)
+            found = refined(score, ends(none), units, rtol, plan.most(MOST))
+            moved, scores, error = found
+            return Curve(moved.double() / units, scores, error)
+        moved = plan.moved(units).to(x.device)
+        asked = moved[:-1] if plan.inserting else moved[1:]  # at the other end is x itself
+        found = score(rows.repeat_interleave(len(asked)), asked.repeat(len(x)))
+        parts = (found.reshape(len(x), -1), left.whole[:, None])
+        scores = torch.cat(parts if plan.inserting else parts[::-1], 1)
+        fractions, every = moved.double() / units, len(asked) == units
+        error = torch.zeros_like(scores[:, 0]) if every else by_pairs(fractions, scores)
+        return Curve(fractions, scores, error)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from intgrad._types import whole_number
-from intgrad.audit.curves import Curve, deletion, insertion
+from intgrad.audit.curves import Curve, deletion, diff_id, insertion
 from intgrad.audit.order import places
 from intgrad.audit.removal import one_tensor, removing
-from intgrad.audit.units import Channels, as_values, units_like
+from intgrad.audit.units import Channels, units_like
 from intgrad.errors import InputError
 from intgrad.model.target import as_target
 
@@ -27,15 +27,17 @@ SAMPLES = 64
 def lerf(model: Callable[..., Any], x: Tensor, attribution: Any, **how: Any) -> Curve:
     """The score of x as its units are replaced by the baseline, the least important first.
 
-    The mirror of `deletion` (MoRF); parameters, cost and errors as there. The `auc` is high for a
-    good attribution: what does not count goes first, and what speaks against the class with it.
+    It is `insertion` read from the other end, point by point: what is left without the n - k least
+    important units is what k most important ones are when put in; so the two areas are one number.
+    Parameters, cost and errors as in `deletion`. The `auc` is high for a good attribution: what does
+    not count goes first, and what speaks against the class with it.
 
     References
     ----------
     Samek et al. 2017, "Evaluating the Visualization of What a Deep Neural Network Has Learned",
     doi:10.1109/TNNLS.2016.2599820.
     """
-    return deletion(model, x, -as_values(attribution), **how)
+    return insertion(model, x, attribution, **how).mirrored()
 
 
 def aopc(model: Callable[..., Any], x: Tensor, attribution: Any, **how: Any) -> Tensor:
@@ -44,29 +46,25 @@ def aopc(model: Callable[..., Any], x: Tensor, attribution: Any, **how: Any) -> 
     .. math:: \frac{1}{L + 1} \sum_{k=0}^{L} f(x) - f(x_{-T_k})
 
     Parameters, cost and errors as in `deletion`; (rows,), high for a good attribution. It is a plain
-    mean over the points of that curve, where the area under it takes trapezoids.
+    mean over the points of that curve, where the area under it takes trapezoids; with an `rtol` it is
+    what that mean tends to, f(x) minus the area.
 
     References
     ----------
     Samek et al. 2017, doi:10.1109/TNNLS.2016.2599820.
     """
-    scores = deletion(model, x, attribution, **how).scores
-    return (scores[:, :1] - scores).mean(1)
+    return deletion(model, x, attribution, **how).aopc
 
 
 def abpc(model: Callable[..., Any], x: Tensor, attribution: Any, **how: Any) -> Tensor:
-    """Area between the perturbation curves, `lerf` above `deletion`: (rows,), high is good.
-
-    Both see equally many holes, so what a model makes of holes as such largely cancels. Parameters
-    and errors as in `deletion`; twice its cost.
+    """Area between the perturbation curves, `lerf` above `deletion`: the same number as `diff_id`.
 
     References
     ----------
     Schulz, Sixt, Tombari, Landgraf 2020, "Restricting the Flow: Information Bottlenecks for
     Attribution", arXiv:2001.00396.
     """
-    rest = lerf(model, x, attribution, **how)
-    return rest.auc - deletion(model, x, attribution, **how).auc
+    return diff_id(model, x, attribution, **how)
 
 
 def infidelity(

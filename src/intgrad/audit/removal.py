@@ -50,21 +50,30 @@ class Removal:
 
         Masks are made for one call of the model at a time.
         """
+        return self.of(count, self.keeping(keep))
+
+    def keeping(self, keep: Keep) -> Points:
+        """What a mask leaves of each row."""
 
         def left(rows: Tensor, which: Tensor) -> Tensor:
             return torch.where(keep(rows, which), self.x[rows], self.start.take(rows.cpu())[0])
 
-        return self.of(count, left)
+        return left
 
     def of(self, count: int, points: Points) -> Tensor:
-        """The target at `count` points for every row, made for one call at a time: (rows, count)."""
-        every, found = torch.arange(len(self.x) * count), []
-        for part in chunks(len(every), self.oracle.width):
-            rows, which = every[part] // count, every[part] % count
-            made = points(rows.to(self.x.device), which.to(self.x.device))
-            found.append(self.oracle.value((made,), rows))
-        scores = torch.cat(found).double().reshape(len(self.x), count)
-        refuse_nan(scores.T, "what is left of x")
+        """The target at `count` points for every row: (rows, count)."""
+        every = torch.arange(len(self.x) * count)
+        return self.at(every // count, every % count, points).reshape(len(self.x), count)
+
+    def at(self, rows: Tensor, which: Tensor, points: Points) -> Tensor:
+        """The target at one point for each of these rows, made for one call at a time: (n,)."""
+        found = []
+        for part in chunks(len(rows), self.oracle.width):
+            made = points(rows[part].to(self.x.device), which[part].to(self.x.device))
+            found.append(self.oracle.value((made,), rows[part].cpu()))
+        scores = torch.cat(found).double()
+        per_row = torch.zeros(len(self.x), dtype=torch.float64, device=scores.device)
+        refuse_nan(per_row.index_add(0, rows.to(scores.device), scores)[None], "what is left of x")
         return scores
 
 

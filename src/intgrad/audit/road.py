@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from intgrad.audit.curves import Curve
 from intgrad.audit.order import places
+from intgrad.audit.refined import by_pairs
 from intgrad.audit.removal import as_scored, one_tensor, removing
 from intgrad.audit.units import units_like
 from intgrad.errors import InputError
@@ -92,8 +93,8 @@ def road(
 
     with removing(model, x, as_scored(target), **how) as left:
         scores = torch.cat([left.whole[:, None], left.of(len(shares), filled)], 1)
-    zero = torch.zeros(1, dtype=torch.float64)
-    return Curve(torch.cat([zero, shares]).to(scores.device), scores)
+    gone = torch.cat([torch.zeros(1, dtype=torch.float64), shares]).to(scores.device)
+    return Curve(gone, scores, by_pairs(gone, scores))
 
 
 def imputed(x: Tensor, gone: Tensor, noise: Tensor | float = 0.0) -> Tensor:

@@ -108,7 +108,8 @@ def run(
         ``(model, x, target) -> values``, like x or with the channels of pictures summed.
     checks
         Names of `intgrad.audit.CHECKS`, ``"all"`` of them, or by default a few that are cheap and those
-        of the thresholds. One that does not apply says why, with a size of NaN.
+        of the thresholds, of masks and of a shuffled model. One that does not apply says why, with a
+        size of NaN.
     target
         A class, one a row, or a function of the output; the predicted class by default.
     baseline
@@ -116,9 +117,10 @@ def run(
         it is compared with starts there too.
     **how
         ``absent=`` what stands for a removed unit, the baseline by default: another one is fairer.
-        ``masks=`` where the truth lies, shaped like the units, for ``pointing_game``. ``thresholds=`` a
-        mapping, or the path of a TOML file. ``subjects=`` what the rows are, for the report; ``name=``
-        of the method; ``seed=``; ``width=`` rows a call of the model.
+        ``masks=`` where the truth lies, shaped like the units, for ``pointing_game``. ``shuffled=`` the
+        same network trained on shuffled labels, for ``label_randomisation``. ``thresholds=`` a mapping,
+        or the path of a TOML file. ``subjects=`` what the rows are, for the report; ``name=`` of the
+        method; ``seed=``; ``width=`` rows a call of the model.
 
     Returns
     -------
@@ -140,7 +142,7 @@ def run(
     """
     asked = _Options(**how)
     named = _thresholds(asked.thresholds)
-    wanted = _wanted(checks, named)
+    wanted = _wanted(checks, named, asked)
     x = plain(one_tensor(x))
     explain = as_explain(method, baseline, asked.width, asked.seed)
     start = method.baseline if baseline is None and isinstance(method, Recipe) else baseline
@@ -152,6 +154,7 @@ def run(
         start,
         asked.absent,
         asked.masks,
+        asked.shuffled,
         asked.seed,
         asked.width,
     )
@@ -174,6 +177,7 @@ def run(
 class _Options:
     absent: Any = None
     masks: Tensor | None = None
+    shuffled: Callable[..., Any] | None = None
     thresholds: Any = None
     subjects: Sequence[Subject] = ()
     name: str | None = None
@@ -264,9 +268,11 @@ def _thresholds(asked: Any) -> dict[str, Threshold]:
     return thresholds_of(asked, CHECKS) if isinstance(asked, Mapping) else read(asked, CHECKS)
 
 
-def _wanted(checks: Sequence[str] | None, named: Thresholds) -> list[str]:
+def _wanted(checks: Sequence[str] | None, named: Thresholds, asked: _Options) -> list[str]:
     if checks is None:
-        return list(dict.fromkeys((*listed.USUAL, *named)))
+        pointing = () if asked.masks is None else ("pointing_game",)
+        labels = () if asked.shuffled is None else ("label_randomisation",)
+        return list(dict.fromkeys((*listed.USUAL, *pointing, *labels, *named)))
     names = [checks] if isinstance(checks, str) else list(checks)
     if names == ["all"]:
         return list(CHECKS)

@@ -13,6 +13,7 @@ from torch import Tensor
 from intgrad import methods
 from intgrad._types import plain
 from intgrad.audit.asking import explained
+from intgrad.audit.curves import Curve, deletion, insertion
 from intgrad.audit.finding import Explain, Finding
 from intgrad.audit.interval import half_width
 from intgrad.audit.removal import one_tensor
@@ -21,6 +22,8 @@ from intgrad.errors import InputError
 from intgrad.integrand import Summed
 from intgrad.model.checks import refuse_training
 from intgrad.model.scores import entry_of
+
+AREA = 0.01  # of the scores' range: how well an area is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Task:
         What stands for a unit that is removed; the baseline by default.
     masks
         Where the truth lies, for `pointing_game`: shaped like the units, or None.
+    shuffled
+        The same network trained on shuffled labels, for `label_randomisation`, or None.
     """
 
     explain: Explain
@@ -46,14 +51,27 @@ class Task:
     baseline: Any = None
     absent: Any = None
     masks: Tensor | None = None
+    shuffled: Callable[..., Any] | None = None
     seed: int = 0
     width: int | None = None
+    curves: dict[tuple[str, int], tuple[Tensor, Curve]] = field(default_factory=dict, repr=False)
 
     @property
     def removed(self) -> dict[str, Any]:
         """How units are removed."""
         start = self.baseline if self.absent is None else self.absent
         return {"baseline": start, "width": self.width}
+
+    def curve(self, name: str, values: Tensor) -> Curve:
+        """The `deletion` or `insertion` of a map, asked once; known to `AREA` of the scores' range."""
+        key = (name, id(values))
+        if key not in self.curves:
+            how = {"target": self.target, "rtol": AREA, **self.removed}
+            found = {"deletion": deletion, "insertion": insertion}[name](
+                self.model, self.x, values, **how
+            )
+            self.curves[key] = (values, found)  # a tensor that is held keeps its id
+        return self.curves[key][1]
 
     @cached_property
     def scores(self) -> Tensor | None:

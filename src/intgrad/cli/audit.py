@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.audit import Audit, Explain, Finding, Measured
-from intgrad.cli.request import Start, class_index, front, made
+from intgrad.cli.request import Start, class_index, front, load, made
 from intgrad.hub import Checkpoint, current_directory
 from intgrad.integrand import Summed
 from intgrad.naming import labels_of, top
@@ -47,6 +47,8 @@ class Rows:
         What is audited, a module of `x` alone.
     baseline, absent
         Where paths start, and what stands for a unit that is removed.
+    eye
+        How pictures come to the model.
     """
 
     model: nn.Module
@@ -54,6 +56,7 @@ class Rows:
     baseline: Any
     absent: Any
     subjects: tuple[Subject, ...]
+    eye: Any = None
 
 
 # ------------------------------------------------------------------------------ what is audited
@@ -84,7 +87,7 @@ def pictures(checkpoint: Checkpoint, paths: Sequence[Path], start: Start) -> Row
         ig_picture(v.name, bytes_of(v.light), said) for v, said in zip(views, tops, strict=True)
     ]
     absent = ig.Zeros() if start is Start.blur else ig.Blurred(BLUR)
-    return Rows(model, x, made(start), absent, tuple(found))
+    return Rows(model, x, made(start), absent, tuple(found), eye)
 
 
 def ig_picture(name: str, pixels: Tensor, said: Any) -> Subject:
@@ -190,6 +193,33 @@ def run(checkpoint: Checkpoint, rows: Rows, method: ig.Recipe | Explain, **asked
     theirs = method if not isinstance(method, ig.Recipe) else method_of(method, rows)
     how = {"baseline": rows.baseline, "absent": rows.absent, "subjects": rows.subjects, **asked}
     return ig.audit.run(rows.model, rows.x, theirs, target=index, **how)
+
+
+def truth(folder: Path | None, rows: Rows, inputs: Sequence[Any]) -> Tensor | None:
+    """Masks of pictures, where a folder of them is given.
+
+    Raises
+    ------
+    InputError
+        Texts have none; what `masks_of` says.
+    """
+    from intgrad.cli.masks import masks_of
+
+    if folder is None:
+        return None
+    if rows.eye is None:
+        raise ig.InputError("--masks are for pictures, and texts were given.")
+    return masks_of(folder, inputs, rows.eye)
+
+
+def shuffled(
+    name: str | None, checkpoint: Checkpoint, inputs: Sequence[Any], start: Start | None
+) -> nn.Module | None:
+    """The model that was trained on shuffled labels, behind what the audited one reads its inputs with."""
+    if name is None:
+        return None
+    other = load(name, checkpoint.kind == "image")
+    return rows_of(replace(checkpoint, model=other.model), inputs, start).model
 
 
 # ------------------------------------------------------------------------------ what is shown

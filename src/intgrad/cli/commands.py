@@ -72,12 +72,20 @@ THRESHOLDS = (
     "A TOML file with a table [thresholds]: check = largest size, or {min = ...}, {max = ...} of its mean "
     "score.  [default: audit.toml, where there is one]"
 )
+MASKS = (
+    "A folder of masks, for pointing_game: of cat.jpg cat_mask.png or cat.png, as large as the picture, 0 "
+    "outside and any other number inside."
+)
+SHUFFLED = (
+    "The same network trained on shuffled labels, for label_randomisation: named as MODEL is."
+)
 AUDITS = """Examples:
 
   \b
   intgrad audit google/mobilenet_v1_0.75_192 *.jpg
   intgrad audit ./checkpoint *.jpg --method blur_ig --checks deletion,road
   intgrad audit ./checkpoint *.jpg --explain my_package.maps:edges
+  intgrad audit ./checkpoint *.jpg --masks masks --shuffled ./trained-on-noise
   intgrad audit ./bert reviews.txt --baseline mask --thresholds audit.toml
 """
 
@@ -191,6 +199,8 @@ def audit_(
     explain: Annotated[str | None, typer.Option(metavar="MODULE:FUNCTION", help=THEIRS)] = None,
     checks: Annotated[str | None, typer.Option(metavar="NAMES", help=CHECKED)] = None,
     thresholds: Annotated[Path | None, typer.Option(metavar="FILE", help=THRESHOLDS)] = None,
+    masks: Annotated[Path | None, typer.Option(metavar="FOLDER", help=MASKS)] = None,
+    shuffled: Annotated[str | None, typer.Option(metavar="MODEL", help=SHUFFLED)] = None,
     tolerance: Tolerance = None,
     nodes: Nodes = None,
     out: Folder = Path("intgrad-audit"),
@@ -213,14 +223,17 @@ def audit_(
         theirs = None if explain is None else audit.imported(explain)
         asked = {"checks": audit.checks_of(checks), "seed": seed, "width": width}
         with console.notes():
-            checkpoint = load(model, bool(pictures))
+            checkpoint, given = load(model, bool(pictures)), pictures or texts
             console.prepare(out)
+            rows = audit.rows_of(checkpoint, given, baseline)
             found = audit.run(
                 checkpoint,
-                audit.rows_of(checkpoint, pictures or texts, baseline),
+                rows,
                 theirs or recipe,
                 target=target,
                 thresholds=audit.thresholds_at(thresholds),
+                masks=audit.truth(masks, rows, given),
+                shuffled=audit.shuffled(shuffled, checkpoint, given, baseline),
                 **asked,
             )
         audit.deliver(found, out, f"{checkpoint.name}: audit of {found.method}")
