@@ -209,7 +209,7 @@ def _curve(
     how: dict[str, Any],
 ) -> Curve:
     values = units_like(attribution, one_tensor(x), plan.channels)
-    place = places(values.flatten(1)).reshape(values.shape)
+    place = places(values.flatten(1)).reshape(values.shape).int()  # half as much to compare
     units, rtol = values[0].numel(), plan.tolerance()
 
     def keep(rows: Tensor, moved: Tensor) -> Tensor:

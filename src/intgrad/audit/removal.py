@@ -24,8 +24,9 @@ from intgrad.model.refusals import row_extras
 from intgrad.model.target import Predicted, as_target, reader
 from intgrad.path import Bank
 
-Keep = Callable[[Tensor, Tensor], Tensor]  # (rows (n,), which (n,)) -> mask that multiplies x[rows]
-Points = Callable[[Tensor, Tensor], Tensor]  # (rows (n,), which (n,)) -> inputs (n, ...)
+# (rows (n,) or (1,), which (n,)) -> mask of x[rows]; inputs (n, ...)
+Keep = Callable[[Tensor, Tensor], Tensor]
+Points = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +67,15 @@ class Removal:
         return self.at(every // count, every % count, points).reshape(len(self.x), count)
 
     def at(self, rows: Tensor, which: Tensor, points: Points) -> Tensor:
-        """The target at one point for each of these rows, made for one call at a time: (n,)."""
+        """The target at one point for each of these rows, made for one call at a time: (n,).
+
+        Of a call that is all one row, `points` is given that row once, to be repeated by broadcasting.
+        """
         found = []
         for part in chunks(len(rows), self.oracle.width):
-            made = points(rows[part].to(self.x.device), which[part].to(self.x.device))
+            distinct = rows[part].unique()
+            named = distinct if len(distinct) == 1 else rows[part]
+            made = points(named.to(self.x.device), which[part].to(self.x.device))
             found.append(self.oracle.value((made,), rows[part].cpu()))
         scores = torch.cat(found).double()
         per_row = torch.zeros(len(self.x), dtype=torch.float64, device=scores.device)

@@ -89,7 +89,7 @@ def road(
 
     def filled(rows: Tensor, which: Tensor) -> Tensor:
         gone = place[rows] < counts[which].reshape(-1, 1, 1, 1)
-        return imputed(x[rows], gone, grain)
+        return imputed(x[rows].expand(len(which), *x.shape[1:]), gone, grain)
 
     with removing(model, x, as_scored(target), **how) as left:
         scores = torch.cat([left.whole[:, None], left.of(len(shares), filled)], 1)
