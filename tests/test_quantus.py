@@ -12,6 +12,7 @@ from torch import nn
 
 import intgrad as ig
 from intgrad.audit import metrics
+from intgrad.audit.road import imputed
 from intgrad.interop.quantus import explain_func, score
 from nets import noise, relu_mlp, untouched
 
@@ -83,6 +84,17 @@ def test_deletion_is_pixel_flipping(quantus):
     theirs = torch.tensor(score(flipping, net, x, a, target, softmax=True), dtype=torch.float64)
     ours = metrics.deletion(net, x, a, target=target, steps=12, channels=())
     assert torch.allclose(ours.scores[:, 1:], theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_pixels_are_guessed_alike(quantus, share):
+    x = torch.rand(2, 3, 12, 10, dtype=torch.float64)
+    gone = torch.rand(2, 1, 12, 10) < share
+    ours = imputed(x, gone)
+    guess = quantus.functions.perturb_func.noisy_linear_imputation
+    for row, holes, mine in zip(x.numpy(), gone, ours.numpy(), strict=True):
+        theirs = guess(row, holes.flatten().nonzero()[:, 0].numpy(), noise=0.0)
+        assert np.allclose(mine, theirs, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
