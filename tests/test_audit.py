@@ -311,6 +311,15 @@ def test_the_command_prints_a_table_and_writes_page_and_json(audit, here):  # no
     assert "a.png" in (here / "found" / "report.html").read_text("utf-8")
 
 
+def test_no_number_is_cut_and_what_does_not_apply_is_said_once(audit):
+    said = audit("--checks", "all")
+    assert said.exit_code == 0, said.output
+    assert "…" not in said.stdout
+    assert "implementation_invariance" in said.stdout
+    assert said.stdout.count("not apply: no masks were given.") == 1
+    assert "c_score does not apply: " in " ".join(said.stdout.split())
+
+
 def test_a_threshold_that_is_not_met_is_exit_code_one(audit, here):  # noqa: F811
     (here / "audit.toml").write_text("[thresholds]\nlerf = {min = 3}\n")
     said = audit("--checks", "deletion")

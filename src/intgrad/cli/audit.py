@@ -227,13 +227,11 @@ def shuffled(
 
 def deliver(audit: Audit, folder: Path, title: str) -> None:
     """Print the table, write the page and the numbers, and say where they are."""
-    screen = Console(highlight=False)
-    screen.print(table(audit))
-    typer.echo(textwrap.fill(LEGEND, min(screen.width, 80) - 1))
-    for finding in audit.findings:
-        if not finding.applies:
-            why = f"{finding.check} does not apply: {finding.note}"
-            typer.echo(textwrap.fill(why, min(screen.width, 80) - 1))
+    screen, found = Console(highlight=False), table(audit)
+    needed = Console(width=1000).measure(found).maximum  # rich would cut numbers to fit the screen
+    Console(highlight=False, width=max(needed, screen.width)).print(found)
+    for words in (LEGEND, *inapplicable(audit)):
+        typer.echo(textwrap.fill(words, min(screen.width, 80) - 1))
     told = json.dumps(audit.describe(), indent=1, allow_nan=False)
     files.write(folder / "audit.json", told.encode("utf-8"))
     audit.to_html(folder / "report.html", title)
@@ -243,20 +241,31 @@ def deliver(audit: Audit, folder: Path, title: str) -> None:
 
 
 def table(audit: Audit) -> Table:
-    """One line a check; no number is ever cut."""
+    """One line a check that applies; no number is ever cut."""
     found = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     found.add_column("check", no_wrap=True)
     for name in ("", "size", "allowed", "method", "±", "random", "gradient"):
         found.add_column(name, justify="right", no_wrap=True)
     for finding in audit.findings:
-        found.add_row(finding.check, *cells(finding))
+        if finding.applies:
+            found.add_row(finding.check, *cells(finding))
     return found
+
+
+def inapplicable(audit: Audit) -> list[str]:
+    """Checks that do not apply, by the reason why."""
+    names: dict[str, list[str]] = {}
+    for finding in audit.findings:
+        if not finding.applies:
+            names.setdefault(finding.note, []).append(finding.check)
+    return [
+        f"{', '.join(checks)} {'do' if len(checks) > 1 else 'does'} not apply: {why}"
+        for why, checks in names.items()
+    ]
 
 
 def cells(finding: Finding) -> list[Text]:
     """Verdict, size, and the scores of a finding."""
-    if not finding.applies:
-        return [Text("-"), *[Text("")] * 6]
     verdict = Text("holds") if finding.holds else Text("BROKEN", style="bold red")
     own = [Text(f"{v:.2g}") for v in (finding.size, finding.allowed)]
     if not isinstance(finding, Measured):
