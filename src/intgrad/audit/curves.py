@@ -11,7 +11,7 @@ from torch import Tensor
 
 from intgrad._types import whole_number
 from intgrad.audit.order import places
-from intgrad.audit.refined import by_pairs, refined
+from intgrad.audit.refined import Score, by_pairs, refined
 from intgrad.audit.removal import as_scored, one_tensor, removing
 from intgrad.audit.units import Channels, units_like
 from intgrad.errors import InputError
@@ -217,25 +217,23 @@ def _curve(
         return place[rows] < cut if plan.inserting else place[rows] >= cut
 
     with removing(model, x, as_scored(target), **how) as left:
-        points, rows = left.keeping(keep), torch.arange(len(x))
+        points = left.keeping(keep)
+        score: Score = lambda rows, moved: left.at(rows, moved, points)  # noqa: E731
+        if rtol is None:
+            return _in_steps(score, left.whole, plan, units)
+        bare = score(torch.arange(len(x)), torch.full((len(x),), 0 if plan.inserting else units))
+        ends = torch.stack([bare, left.whole] if plan.inserting else [left.whole, bare], 1)
+        moved, scores, error = refined(score, ends, units, rtol, plan.most(MOST))
+        return Curve(moved.double() / units, scores, error)
 
-        def score(rows: Tensor, moved: Tensor) -> Tensor:
-            return left.at(rows, moved, points)
 
-        def ends(last: Tensor) -> Tensor:
-            bare = score(rows, last.expand(len(x)))
-            return torch.stack([bare, left.whole] if plan.inserting else [left.whole, bare], 1)
-
-        if rtol is not None:
-            none = torch.tensor(0 if plan.inserting else units)
-            found = refined(score, ends(none), units, rtol, plan.most(MOST))
-            moved, scores, error = found
-            return Curve(moved.double() / units, scores, error)
-        moved = plan.moved(units).to(x.device)
-        asked = moved[:-1] if plan.inserting else moved[1:]  # at the other end is x itself
-        found = score(rows.repeat_interleave(len(asked)), asked.repeat(len(x)))
-        parts = (found.reshape(len(x), -1), left.whole[:, None])
-        scores = torch.cat(parts if plan.inserting else parts[::-1], 1)
-        fractions, every = moved.double() / units, len(asked) == units
-        error = torch.zeros_like(scores[:, 0]) if every else by_pairs(fractions, scores)
-        return Curve(fractions, scores, error)
+def _in_steps(score: Score, whole: Tensor, plan: _Plan, units: int) -> Curve:
+    """The same points for every row; at the end with nothing moved, or all put in, is x itself."""
+    rows, moved = len(whole), plan.moved(units).to(whole.device)
+    asked = moved[:-1] if plan.inserting else moved[1:]
+    found = score(torch.arange(rows).repeat_interleave(len(asked)), asked.repeat(rows))
+    parts = (found.reshape(rows, -1), whole[:, None])
+    scores = torch.cat(parts if plan.inserting else parts[::-1], 1)
+    fractions, every = moved.double() / units, len(asked) == units
+    error = torch.zeros_like(scores[:, 0]) if every else by_pairs(fractions, scores)
+    return Curve(fractions, scores, error)
