@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 import intgrad as ig
 import strategies
 from intgrad.audit import metrics
+from intgrad.audit.imputation import imputed
 from intgrad.audit.interval import half_width, student
-from intgrad.audit.road import imputed
 from nets import conv_net, noise
 from test_metrics import RAW, SHARES, W, X, draw, linear
 
+KERNEL = torch.tensor([[[[1.0, 2, 1], [2, 0, 2], [1, 2, 1]]]], dtype=torch.float64) / 12
 few = settings(max_examples=25, deadline=None)
 D = torch.float64
 
@@ -135,6 +138,29 @@ def test_what_is_guessed_solves_the_linear_system(seed):
     exact = torch.linalg.solve(matrix[:, m], right) if m.any() else x.flatten()[m]
     assert torch.allclose(found.flatten()[m], exact, atol=1e-3)
     assert torch.equal(found.flatten()[~m], x.flatten()[~m])
+
+
+@few
+@given(seed=strategies.seeds, share=st.floats(0.01, 0.999), clumped=st.booleans())
+def test_holes_of_any_size_are_filled_until_the_system_is_solved(seed, share, clumped):
+    x = draw(seed, 2, 2, 61, 45)
+    holes = draw(seed + 1, 2, 1, 61, 45)
+    holes = functional.avg_pool2d(holes, 15, 1, 7) if clumped else holes
+    gone = holes < holes.flatten(1).quantile(share, 1)[:, None, None, None]
+    found = imputed(x, gone)
+    sums = functional.conv2d(found.reshape(4, 1, 61, 45), KERNEL, padding=1).reshape(x.shape)
+    weights = functional.conv2d(torch.ones(1, 1, 61, 45, dtype=D), KERNEL, padding=1)
+    assert torch.equal(found[~gone.expand_as(x)], x[~gone.expand_as(x)])
+    assert ((found * weights - sums) * gone).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+def test_a_picture_of_which_one_pixel_is_left_is_of_its_colour(dtype):
+    x = torch.rand(1, 3, 224, 224, dtype=dtype)
+    gone = torch.ones(1, 1, 224, 224, dtype=torch.bool)
+    gone[..., 100, 30] = False
+    assert torch.allclose(imputed(x, gone), x[..., 100:101, 30:31].expand_as(x), atol=1e-2)
+    assert torch.equal(imputed(x, torch.ones_like(gone), 0.5), torch.full_like(x, 0.5))
 
 
 def test_a_guess_never_leaves_the_range_of_what_stays():

@@ -12,7 +12,7 @@ from torch import nn
 
 import intgrad as ig
 from intgrad.audit import metrics
-from intgrad.audit.road import imputed
+from intgrad.audit.imputation import imputed
 from intgrad.interop.quantus import explain_func, score
 from nets import noise, relu_mlp, untouched
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from intgrad._types import wide
 from intgrad.audit.curves import Curve
+from intgrad.audit.imputation import imputed
 from intgrad.audit.order import places
 from intgrad.audit.refined import by_pairs
 from intgrad.audit.removal import as_scored, one_tensor, removing
@@ -18,9 +18,6 @@ from intgrad.errors import InputError
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 NOISE = 0.01
-MOST = 2000  # steps of the conjugate gradient: a hole 224 pixels wide takes a few hundred
-TINY = 1e-30  # for what is over: 0 / 0
-CLOSE = 1e-5  # residual at which it ends, relative to the known pixels' pull
 
 
 def road(
@@ -95,66 +92,6 @@ def road(
         scores = torch.cat([left.whole[:, None], left.of(len(shares), filled)], 1)
     gone = torch.cat([torch.zeros(1, dtype=torch.float64), shares]).to(scores.device)
     return Curve(gone, scores, by_pairs(gone, scores))
-
-
-def imputed(x: Tensor, gone: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-    r"""Pictures whose gone pixels are the weighted mean of their neighbours.
-
-    Solves :math:`\sum_q w_{pq} (x_p - x_q) = 0` for every gone p, over the neighbours q inside the
-    picture: the matrix of the gone pixels is symmetric and positive definite while one pixel stays.
-
-    Parameters
-    ----------
-    x
-        (rows, channels, height, width).
-    gone
-        (rows, 1, height, width) bool.
-    noise
-        Added to what was gone.
-    """
-    light = x.to(wide(x.dtype))
-    mask = gone.to(light.dtype)
-    degree = _around(torch.ones_like(mask))
-
-    def matrix(v: Tensor) -> Tensor:  # of v that is 0 outside the mask
-        return mask * (degree * v - _around(v))
-
-    known = torch.where(gone, 0, light)
-    found = _solved(matrix, mask * _around(known), mask / degree)
-    return torch.where(gone, (known + found).to(x.dtype) + noise, x)
-
-
-def _solved(matrix: Callable[[Tensor], Tensor], right: Tensor, inverse: Tensor) -> Tensor:
-    """Conjugate gradients with the diagonal as preconditioner, of every channel by itself."""
-    dot = lambda a, b: (a * b).sum((2, 3), keepdim=True)  # noqa: E731
-    found, rest = torch.zeros_like(right), right
-    way = toward = inverse * rest
-    size = dot(rest, toward)
-    enough = CLOSE**2 * size
-    for _ in range(MOST):
-        if bool((size <= enough).all()):
-            break
-        bent = matrix(way)
-        step = size / dot(way, bent).clamp(min=TINY)
-        found, rest = found + step * way, rest - step * bent
-        toward = inverse * rest
-        before, size = size, dot(rest, toward)
-        way = toward + size / before.clamp(min=TINY) * way
-    return found
-
-
-def _around(v: Tensor) -> Tensor:
-    """The weighted sum of every pixel's neighbours; outside the picture there are none.
-
-    The weights and 1/3 of the pixel itself are the product of (1, 2, 1) along both sides, over 12.
-    """
-    across = 2 * v
-    across[..., 1:] += v[..., :-1]
-    across[..., :-1] += v[..., 1:]
-    both = 2 * across
-    both[..., 1:, :] += across[..., :-1, :]
-    both[..., :-1, :] += across[..., 1:, :]
-    return both.sub_(v, alpha=4).div_(12)
 
 
 def _rising(fractions: Sequence[float]) -> Tensor:
