@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.audit import metrics
+from intgrad.audit.imputation import imputed
 from intgrad.audit.order import places
 from intgrad.interop.quantus import score
 
@@ -141,6 +142,27 @@ def beside_quantus(photos: int, device: str) -> None:
     heads = ("what", "largest difference", "forwards of ours", "ours, s", "Quantus, s", "ratio")
     table(f"The same points as Quantus {quantus.__version__}, on {device}", heads, points)
     table(f"The same areas, ours to rtol={RTOL}", heads, areas)
+    if DATA.is_dir():
+        x = next(iter(scenes.photos("squeezenet", 1))).x.to(device)
+        heads = ("what", "largest difference", "ours, s", "Quantus, s", "ratio")
+        table("The same guesses, pixels of [0, 1]", heads, guesses(quantus, x))
+
+
+def guesses(quantus: Any, x: Tensor) -> Iterator[list[str]]:
+    """Pixels guessed by ROAD without its noise: scattered holes, and one wide one, half of the picture."""
+    guess = quantus.functions.perturb_func.noisy_linear_imputation
+    half = x.shape[3] // 2
+    scattered = torch.rand(x[:1, :1].shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    wide = torch.zeros_like(scattered)
+    wide[..., half // 2 : half // 2 + half] = True
+    for name, holes in (("scattered holes", scattered), ("one wide hole", wide)):
+        at = holes.flatten().nonzero()[:, 0].numpy()
+        ours = partial(imputed, x[:1], holes.to(x.device))
+        theirs = partial(guess, x[0].cpu().numpy(), at, noise=0.0)
+        apart = float((ours()[0].cpu() - torch.as_tensor(theirs())).abs().max())
+        seconds = fastest(ours), fastest(theirs, 1)
+        cells = [f"{s:.2f}" for s in (*seconds, seconds[1] / seconds[0])]
+        yield [f"a photo, {name}", f"{apart:.1e}", *cells]
 
 
 def nets(photos: int) -> Iterator[tuple[str, nn.Module, Tensor]]:
