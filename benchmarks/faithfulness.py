@@ -152,7 +152,7 @@ def cell(found: Tensor, random: Tensor, high: bool) -> str:
 
 
 def randomisation(bench: Bench) -> None:
-    """One table: how alike the maps of a model and of its shuffled copies are."""
+    """One table: how alike the maps of a model and of its shuffled copies are; constant maps are left out."""
     others = [randomised(bench.task.model, k) for k in range(SHUFFLES)]  # type: ignore[arg-type]
     tasks = [Task(edges, o, bench.task.x, bench.task.target, width=8) for o in others]
     shuffled = [{n: v for n, v, _ in Bench("", t, bench.methods).maps()} for t in tasks]
@@ -162,8 +162,8 @@ def randomisation(bench: Bench) -> None:
             continue
         found = [dependence(values, s[name], 1 if values.ndim == 4 else ()) for s in shuffled]
         mean = sum(f.mean for f in found) / SHUFFLES
-        size = sum(float(f.magnitude.mean()) for f in found) / SHUFFLES
-        most = max(abs(float(f.correlation.abs().max())) for f in found)
+        size = float(torch.stack([f.magnitude for f in found]).nanmean())
+        most = float(torch.stack([f.correlation for f in found]).nan_to_num().abs().max())
         lines.append([name, f"{mean:+.4f}", f"{most:.4f}", f"{found[0].chance:.4f}", f"{size:.3f}"])
     heads = ("method", "rank correlation", "largest of a photo", "chance, 99 %", "of magnitudes")
     table(

@@ -149,7 +149,7 @@ def beside_quantus(photos: int, device: str) -> None:
 
 
 def guesses(quantus: Any, x: Tensor) -> Iterator[list[str]]:
-    """Pixels guessed by ROAD without its noise: scattered holes, and one wide one, half of the picture."""
+    """Pixels guessed by ROAD without its noise: scattered holes in half of it, and a wide one of a quarter."""
     guess = quantus.functions.perturb_func.noisy_linear_imputation
     half = x.shape[3] // 2
     scattered = torch.rand(x[:1, :1].shape, generator=torch.Generator().manual_seed(0)) < 0.5
