@@ -104,6 +104,14 @@ def test_a_flat_curve_is_asked_no_further():
     assert int(count) == 15
 
 
+def test_rounding_is_not_looked_into():
+    net, x = conv_net(0, torch.float32), noise(2, 3, 64, 64)
+    still = lambda z: 5 + 3e-4 * net(z[..., :8, :8])  # noqa: E731
+    found = metrics.deletion(still, x, noise(2, 64, 64), target=ig.Logit(0), rtol=0.01)
+    assert found.scores.shape[1] == 17
+    assert (found.error < 4 * 5 * torch.finfo(torch.float32).eps).all()
+
+
 def test_the_error_of_equal_steps_comes_from_every_second_point():
     fractions = torch.linspace(0, 1, 5).double()
     convex = (1 - fractions)[None] ** 4

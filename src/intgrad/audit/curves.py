@@ -223,7 +223,8 @@ def _curve(
             return _in_steps(score, left.whole, plan, units)
         bare = score(torch.arange(len(x)), torch.full((len(x),), 0 if plan.inserting else units))
         ends = torch.stack([bare, left.whole] if plan.inserting else [left.whole, bare], 1)
-        moved, scores, error = refined(score, ends, units, rtol, plan.most(MOST))
+        eps = torch.finfo(x.dtype if x.is_floating_point() else torch.float32).eps
+        moved, scores, error = refined(score, ends, units, rtol, plan.most(MOST), eps)
         return Curve(moved.double() / units, scores, error)
 
 

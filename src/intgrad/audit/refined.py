@@ -14,7 +14,7 @@ FIRST = 16  # equal stretches to begin with: what hides between their ends is no
 KEPT = 1 / 8  # of a change is left in each half of a panel where a curve is smooth
 NEAR = 0.25  # panels that change the area by this share of the row's largest are cut in one round
 ROUGH = 1.5  # times the middling change: a panel on a random walk is seldom above that
-ROUNDING = 64 * torch.finfo(torch.float32).eps  # of the largest score: the least range
+ROUNDING = 4  # of the scores' precision, times the largest of them: nothing finer is looked into
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Panels:
 
 
 def refined(
-    score: Score, ends: Tensor, units: int, rtol: float, most: int
+    score: Score, ends: Tensor, units: int, rtol: float, most: int, eps: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ask until the area of every row is known to `rtol` of the range of its scores, or `most` points.
 
@@ -94,6 +94,8 @@ def refined(
         The scores of rows with so many units moved.
     ends
         Those with none and with all of them moved, (rows, 2).
+    eps
+        The relative precision of a score: below what it makes no row is asked on.
 
     Returns
     -------
@@ -115,7 +117,8 @@ def refined(
         row, moved, scores = (torch.cat(k) for k in zip(*known, strict=True))
         size, asked = panels.sizes(rows), torch.bincount(row, minlength=rows)
         error = doubt(panels.change, size, panels.row, rows) / units
-        live = error > rtol * _range(row, scores, rows)
+        least, largest = _range(row, scores, rows)
+        live = error > rtol * (largest - least) + ROUNDING * eps * largest.maximum(-least)
         room = (most - asked) // 2  # a panel that is cut asks at two points
         cut = (size > 0) & (size >= NEAR * _largest(size, panels.row, rows)[panels.row])
         cut &= (live & (room > 0))[panels.row] & (_rank(size, panels.row) < room[panels.row])
@@ -180,15 +183,13 @@ def _rank(size: Tensor, row: Tensor) -> Tensor:
     return torch.empty_like(index).scatter_(0, order, index - begins[row[order]])
 
 
-def _range(row: Tensor, scores: Tensor, rows: int) -> Tensor:
-    """From the least to the largest score of each row, no less than rounding makes."""
-    most, least = (
-        torch.full((rows,), -torch.inf, dtype=scores.dtype, device=scores.device).scatter_reduce(
-            0, row, s, "amax"
-        )
-        for s in (scores, -scores)
+def _range(row: Tensor, scores: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """The least and the largest score of each row, (rows,) both."""
+    none = torch.zeros(rows, dtype=scores.dtype, device=scores.device)
+    least, largest = (
+        none.scatter_reduce(0, row, scores, how, include_self=False) for how in ("amin", "amax")
     )
-    return torch.maximum(most + least, ROUNDING * torch.maximum(most.abs(), least.abs()))
+    return least, largest
 
 
 def _by_row(row: Tensor, moved: Tensor, scores: Tensor, rows: int) -> tuple[Tensor, Tensor]:
