@@ -20,7 +20,7 @@ from intgrad.audit import CHECKS, Finding, Measured
 from intgrad.audit.thresholds import Threshold, read
 from intgrad.cli.audit import Rows, truth
 from intgrad.subject import Picture, Sentence
-from nets import noise, relu_mlp, untouched
+from nets import Counted, noise, relu_mlp, untouched
 from test_cli import command, here  # noqa: F401
 
 Command = Callable[..., test_cli.Result]
@@ -129,6 +129,19 @@ def test_c_score_needs_two_classes_and_tells_them_apart():
     one = ig.audit.run(net, x[:2], checks="c_score", target=0)["c_score"]
     assert not one.applies
     assert "it needs two classes" in one.note
+
+
+def test_five_checks_ask_two_curves():
+    asked = []
+    for checks in (["deletion", "insertion"], ["deletion", "insertion", "lerf", "aopc", "abpc"]):
+        net, x = task(rows=3)
+        counted = Counted(net)
+        found = ig.audit.run(counted, x, checks=checks)
+        asked.append(sum(counted.sizes))
+    assert asked[0] == asked[1]
+    both = found["insertion"].mean() - found["deletion"].mean()
+    assert found["abpc"].mean() == pytest.approx(both)
+    assert found["lerf"].mean() == found["insertion"].mean()
 
 
 def test_the_pointing_game_needs_masks_of_the_units_size():
