@@ -324,6 +324,27 @@ def test_the_command_prints_a_table_and_writes_page_and_json(audit, here):  # no
     assert "a.png" in (here / "found" / "report.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("blur_ig", ["--tolerance", 0.3]),
+        ("guided_ig", ["--tolerance", 0.3]),
+        ("expected_gradients", ["--tolerance", 0.3]),
+        ("idgi", ["--tolerance", 0.3]),
+        ("smooth_grad", []),
+        ("saliency", []),
+    ],
+)
+def test_methods_that_start_elsewhere_are_audited(command, here, name, more):  # noqa: F811
+    light = noise(8, 8, 3).mul(40).add(128).clamp(0, 255).to(torch.uint8)
+    Image.fromarray(light.numpy()).save("d.png")
+    said = command("audit", "own:smooth", "d.png", "--method", name, *more)
+    assert said.exit_code == 0, said.output
+    told = json.loads((here / "intgrad-audit" / "audit.json").read_text())
+    assert told["method"] == name
+    assert [f["check"] for f in told["findings"]] == list(ig.audit.USUAL)
+
+
 def test_no_number_is_cut_and_what_does_not_apply_is_said_once(audit):
     said = audit("--checks", "all")
     assert said.exit_code == 0, said.output
@@ -395,6 +416,9 @@ def test_masks_come_from_a_folder(audit, here):  # noqa: F811
         assert told[0]["scores"]["method"]["mean"] == mean
     said = audit("--masks", "masks")
     assert "pointing_game" in said.stdout  # asked for by giving masks
+    assert "Picture, pale outside the mask" in (here / "intgrad-audit" / "report.html").read_text(
+        "utf-8"
+    )
 
 
 @pytest.mark.parametrize(

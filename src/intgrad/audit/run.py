@@ -41,6 +41,8 @@ class Audit:
         The same with channels summed.
     subjects
         What the rows are in words and pictures, if it was said.
+    masks
+        Where the truth lies, if it was said.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Audit:
     values: Tensor
     units: Tensor
     subjects: tuple[Subject, ...] = ()
+    masks: Tensor | None = None
 
     def __getitem__(self, check: str) -> Finding:
         """The finding of a check."""
@@ -170,6 +173,7 @@ def run(
         task.values.cpu(),
         task.units.cpu(),
         tuple(asked.subjects),
+        asked.masks,
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.audit import Audit, Explain, Finding, Measured
+from intgrad.audit.run import as_explain, name_of
 from intgrad.cli.request import Start, class_index, front, load, made
 from intgrad.hub import Checkpoint, current_directory
 from intgrad.integrand import Summed
@@ -189,10 +190,11 @@ def thresholds_at(path: Path | None) -> Path | None:
 
 def run(checkpoint: Checkpoint, rows: Rows, method: ig.Recipe | Explain, **asked: Any) -> Audit:
     """The audit itself."""
-    index = class_index(asked.pop("target"), checkpoint.labels)
-    theirs = method if not isinstance(method, ig.Recipe) else method_of(method, rows)
+    index, name = class_index(asked.pop("target"), checkpoint.labels), name_of(method)
+    if isinstance(method, ig.Recipe):  # it starts where it starts, which may be no baseline of ours
+        method = as_explain(method_of(method, rows), None, asked["width"], asked["seed"])
     how = {"baseline": rows.baseline, "absent": rows.absent, "subjects": rows.subjects, **asked}
-    return ig.audit.run(rows.model, rows.x, theirs, target=index, **how)
+    return ig.audit.run(rows.model, rows.x, method, target=index, name=name, **how)
 
 
 def truth(folder: Path | None, rows: Rows, inputs: Sequence[Any]) -> Tensor | None:

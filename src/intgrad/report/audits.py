@@ -36,6 +36,9 @@ MEANINGS = (
 )  # fmt: skip
 
 
+PALE = 0.3  # of a picture's contrast is left outside the mask
+
+
 @dataclass(frozen=True)
 class Line:
     """A check in the table."""
@@ -59,6 +62,7 @@ class Card:
     facts: tuple[Fact, ...]
     original: str = ""
     heat: str = ""
+    masked: bool = False
     words: tuple[Piece, ...] = ()
     units: tuple[Piece, ...] = ()
 
@@ -157,7 +161,7 @@ def drawn(audit: Audit, row: int) -> dict[str, Any]:
     subject = audit.subjects[row] if audit.subjects else None
     units = audit.units[row].detach().double()
     if isinstance(subject, Picture) and tuple(units.shape) == tuple(subject.pixels.shape[:2]):
-        return of_picture(units, subject)
+        return of_picture(units, subject, None if audit.masks is None else audit.masks[row])
     if isinstance(subject, Sentence):
         own = units.flatten()[: len(subject.tokens)]
         return {"words": pieces(subject.tokens, own)}
@@ -168,12 +172,18 @@ def drawn(audit: Audit, row: int) -> dict[str, Any]:
     return {"units": pieces([f"[{i}]" for i in order], flat[order])}
 
 
-def of_picture(units: Tensor, picture: Picture) -> dict[str, Any]:
-    """The picture, and the heat over it."""
+def of_picture(units: Tensor, picture: Picture, mask: Tensor | None) -> dict[str, Any]:
+    """The picture, pale outside its mask, and the heat over it."""
     cell = cell_of(picture, 2 * DOTS)
     pixels = shrink(picture.pixels.detach().cpu(), cell)
     over = colour.overlay(strength(pool(units, cell)), pixels)
-    return {"original": png.data_uri(pixels), "heat": png.data_uri(over)}
+    if mask is not None:
+        inside = pool(mask.detach().cpu().double(), cell)[..., None] / cell**2
+        pixels = (
+            (255 - (255 - pixels.double()) * (PALE + (1 - PALE) * inside)).round().to(pixels.dtype)
+        )
+    drawn = {"original": png.data_uri(pixels), "heat": png.data_uri(over)}
+    return drawn | {"masked": mask is not None}
 
 
 def strength(sums: Tensor) -> Tensor:
