@@ -131,6 +131,42 @@ def test_c_score_needs_two_classes_and_tells_them_apart():
     assert "it needs two classes" in one.note
 
 
+def of_catalogue():
+    m = ig.methods
+    return [
+        (m.integrated_gradients(), "holds"),
+        (m.blur_ig(), "holds"),
+        (m.guided_ig(), "holds"),
+        (m.expected_gradients(noise(4, 3, 8, 8, seed=3)), "holds"),
+        (m.integrated_gradients(noise(1, 3, 8, 8, seed=4)), "holds"),
+        (m.big(), "the method asks the model where to start"),
+    ]
+
+
+@pytest.mark.parametrize(("method", "says"), of_catalogue(), ids=lambda v: getattr(v, "name", ""))
+def test_a_recipe_is_measured_from_where_it_starts(method, says):
+    x = noise(2, 3, 8, 8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 3)).eval()
+    found = ig.audit.run(net, x, method, checks=["completeness", "deletion", "infidelity"])
+    complete = found["completeness"]
+    assert says in ("holds" if complete.applies and complete.holds else complete.note)
+    assert all(f.applies for f in found.findings[1:])
+
+
+def test_of_several_baselines_the_mean_stands_for_what_is_removed():
+    net, x = task(rows=3)
+    several = torch.rand(5, 3, 8, 8)
+    how = {"checks": ["deletion", "infidelity"]}
+    found = ig.audit.run(net, x, ig.methods.expected_gradients(several), **how)
+    one = ig.audit.run(
+        net, x, ig.methods.integrated_gradients(several.mean(0, keepdim=True)), **how
+    )
+    for name in how["checks"]:  # the model is linear: the two methods agree, and so do their falls
+        assert found[name].mean() == pytest.approx(one[name].mean(), abs=1e-4)
+
+
 def test_five_checks_ask_two_curves():
     asked = []
     for checks in (["deletion", "insertion"], ["deletion", "insertion", "lerf", "aopc", "abpc"]):

@@ -250,6 +250,8 @@ def why_not(name: str, task: Task) -> str | None:
 def _without_features(task: Task) -> str | None:
     if not task.x.is_floating_point():
         return "token ids are no features that could be moved."
+    if task.traced:
+        return "the method asks the model where to start, so there is nothing to measure from."
     whole = task.values.shape == task.x.shape
     return None if whole else "the method sums channels, and an axiom speaks of every feature."
 

@@ -44,9 +44,9 @@ def road(task: Task, values: Tensor) -> Tensor:
 
 
 def infidelity(task: Task, values: Tensor) -> Tensor:
-    """`scaled_infidelity` of the raw score, from the method's own baseline."""
+    """`scaled_infidelity` of the raw score, from the method's own baseline, or the mean of several."""
     raw = Logit(task.target) if isinstance(task.target, Tensor) else task.target
-    how = {"baseline": task.baseline, "width": task.width, "seed": task.seed}
+    how = {"baseline": task.point, "width": task.width, "seed": task.seed}
     return metrics.scaled_infidelity(task.model, task.x, values, target=raw, **how)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from intgrad._types import plain
 from intgrad.audit import checks as listed
 from intgrad.audit.finding import Explain, Finding
+from intgrad.audit.origin import asks_the_model, origin
 from intgrad.audit.removal import one_tensor
 from intgrad.audit.task import Measured, Task, target_of
 from intgrad.audit.thresholds import Threshold, Thresholds, read, thresholds_of
@@ -117,7 +118,7 @@ def run(
         A class, one a row, or a function of the output; the predicted class by default.
     baseline
         Where the method starts, as in `intgrad.attribute`: of a recipe its own by default. The gradient
-        it is compared with starts there too.
+        it is compared with starts there too; what is removed becomes the mean, where it is several points.
     **how
         ``absent=`` what stands for a removed unit, the baseline by default: another one is fairer.
         ``masks=`` where the truth lies, shaped like the units, for ``pointing_game``. ``shuffled=`` the
@@ -148,7 +149,8 @@ def run(
     wanted = _wanted(checks, named, asked)
     x = plain(one_tensor(x))
     explain = as_explain(method, baseline, asked.width, asked.seed)
-    start = method.baseline if baseline is None and isinstance(method, Recipe) else baseline
+    own = method if baseline is None and isinstance(method, Recipe) else None
+    start = baseline if own is None else origin(own)
     task = Task(
         explain,
         model,
@@ -160,6 +162,7 @@ def run(
         asked.shuffled,
         asked.seed,
         asked.width,
+        traced=own is not None and asks_the_model(own),
     )
     if asked.masks is not None:
         as_mask(asked.masks, task.units.shape, "masks")

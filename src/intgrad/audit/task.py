@@ -16,6 +16,7 @@ from intgrad.audit.asking import explained
 from intgrad.audit.curves import Curve, deletion, insertion
 from intgrad.audit.finding import Explain, Finding
 from intgrad.audit.interval import half_width
+from intgrad.audit.origin import one_point
 from intgrad.audit.removal import one_tensor
 from intgrad.audit.units import units_like
 from intgrad.errors import InputError
@@ -42,6 +43,8 @@ class Task:
         Where the truth lies, for `pointing_game`: shaped like the units, or None.
     shuffled
         The same network trained on shuffled labels, for `label_randomisation`, or None.
+    traced
+        Whether the method asks the model where to start, so that nothing is measured from there.
     """
 
     explain: Explain
@@ -54,13 +57,19 @@ class Task:
     shuffled: Callable[..., Any] | None = None
     seed: int = 0
     width: int | None = None
+    traced: bool = False
     curves: dict[tuple[str, int], tuple[Tensor, Curve]] = field(default_factory=dict, repr=False)
 
     @property
     def removed(self) -> dict[str, Any]:
         """How units are removed."""
-        start = self.baseline if self.absent is None else self.absent
+        start = self.point if self.absent is None else self.absent
         return {"baseline": start, "width": self.width}
+
+    @cached_property
+    def point(self) -> Any:
+        """The baseline, or the mean of several: a unit is replaced by one."""
+        return one_point(self.baseline, self.x, self.seed)
 
     def curve(self, name: str, values: Tensor) -> Curve:
         """The `deletion` or `insertion` of a map, asked once; known to `AREA` of the scores' range."""

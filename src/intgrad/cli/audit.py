@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 import intgrad as ig
 from intgrad.audit import Audit, Explain, Finding, Measured
-from intgrad.audit.run import as_explain, name_of
 from intgrad.cli.request import Start, class_index, front, load, made
 from intgrad.hub import Checkpoint, current_directory
 from intgrad.integrand import Summed
@@ -190,11 +189,11 @@ def thresholds_at(path: Path | None) -> Path | None:
 
 def run(checkpoint: Checkpoint, rows: Rows, method: ig.Recipe | Explain, **asked: Any) -> Audit:
     """The audit itself."""
-    index, name = class_index(asked.pop("target"), checkpoint.labels), name_of(method)
-    if isinstance(method, ig.Recipe):  # it starts where it starts, which may be no baseline of ours
-        method = as_explain(method_of(method, rows), None, asked["width"], asked["seed"])
-    how = {"baseline": rows.baseline, "absent": rows.absent, "subjects": rows.subjects, **asked}
-    return ig.audit.run(rows.model, rows.x, method, target=index, name=name, **how)
+    index, start = class_index(asked.pop("target"), checkpoint.labels), rows.baseline
+    if isinstance(method, ig.Recipe):
+        method, start = method_of(method, rows), None  # its own, which may be no baseline of ours
+    how = {"baseline": start, "absent": rows.absent, "subjects": rows.subjects, **asked}
+    return ig.audit.run(rows.model, rows.x, method, target=index, **how)
 
 
 def truth(folder: Path | None, rows: Rows, inputs: Sequence[Any]) -> Tensor | None:
