@@ -42,24 +42,18 @@ SHARE = 0.01  # of a map, held by units with equal values
 # -------------------------------------------------------------------------------- stability
 
 
-def sensitivity(task: Task) -> Finding:
+def steady(name: str, metric: Callable[..., Tensor], high: bool) -> Check:
     """Whether the map moves more than the gradient's does, where x moves a little."""
-    asked = {"method": task.explain, "gradient": task.by_gradient}
-    how = {"samples": SAMPLES, "seed": task.seed}
-    scores = {
-        who: sensitivity_max(f, task.model, task.x, task.target, **how) for who, f in asked.items()
-    }
-    return measured("sensitivity_max", scores, high=False, against="gradient")
 
+    def check(task: Task) -> Finding:
+        asked = {"method": task.explain, "gradient": task.by_gradient}
+        how = {"samples": SAMPLES, "seed": task.seed}
+        scores = {
+            who: metric(f, task.model, task.x, task.target, **how) for who, f in asked.items()
+        }
+        return measured(name, scores, high, "gradient")
 
-def stability(task: Task) -> Finding:
-    """Whether the map's order holds less than the gradient's does."""
-    asked = {"method": task.explain, "gradient": task.by_gradient}
-    how = {"samples": SAMPLES, "seed": task.seed}
-    scores = {
-        who: noise_stability(f, task.model, task.x, task.target, **how) for who, f in asked.items()
-    }
-    return measured("noise_stability", scores, high=True, against="gradient")
+    return check
 
 
 def of_model(task: Task) -> Finding:
@@ -208,8 +202,8 @@ CHECKS: dict[str, Check] = {
     "infidelity": compared("infidelity", measures.infidelity, high=False),
     "monotonicity": compared("monotonicity", measures.monotonicity, high=True),
     "pointing_game": compared("pointing_game", measures.pointing_game, high=True),
-    "sensitivity_max": sensitivity,
-    "noise_stability": stability,
+    "sensitivity_max": steady("sensitivity_max", sensitivity_max, high=False),
+    "noise_stability": steady("noise_stability", noise_stability, high=True),
     "model_randomisation": of_model,
     "label_randomisation": of_labels,
     "class_randomisation": of_class,

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from intgrad._types import wide
 
 TINY = 1e-30  # for what is over: 0 / 0
-MOST = 2000  # steps: a hole 224 pixels wide takes some 60
+MOST = 2000  # steps: a hole 224 pixels wide takes some 40
 CLOSE = 1e-5  # residual at which it ends, relative to the known pixels' pull
 RIDGE = 1e-6  # above rounding: where next to nothing is known the matrix is hardly definite
 CELL = 8  # pixels along a side of what is one number on the coarse grid, at least
